@@ -1,0 +1,21 @@
+import { errorCodes, tokenFailures, type ErrorCode, type TokenFailure } from './codes.ts'
+
+/** What a refusal may say beyond its code: the `cause` is for the log alone, `data` goes to the client. */
+export interface RefusalOptions extends ErrorOptions { readonly data?: { readonly delivered: 'local' } }
+
+/** A request that is not carried out: thrown by whoever decides it, told to the client as an `error` frame. */
+export class Refusal extends Error {
+  readonly code: ErrorCode | TokenFailure
+  readonly data: { delivered: 'local' } | undefined
+
+  /**
+   * @param code why, for programs
+   * @param sentence why, for people; the code's own sentence when absent. It is sent to the client: no secret in it
+   */
+  constructor (code: ErrorCode | TokenFailure, sentence?: string, options: RefusalOptions = {}) {
+    super(sentence ?? ({ ...errorCodes, ...tokenFailures })[code], options)
+    this.name = 'Refusal'
+    this.code = code
+    this.data = options.data
+  }
+}
