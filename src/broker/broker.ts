@@ -1,0 +1,41 @@
+/**
+ * Broker: carries records between instances. Every instance has one inbox, named by its nonce; there is one lobby,
+ * where the births and deaths of rooms are announced.
+ *
+ * Guarantees of every implementation:
+ * - Records of one sender reach one receiver in the order sent, and at most once.
+ * - `send` never blocks and never throws. Records may be lost when the connection or the receiver is: a receiver
+ *   notices by the versions of its rooms.
+ * - What waits for one inbox is bounded by INBOX_QUEUE_BYTES.
+ */
+import type { LobbyEvent } from './lobby-event.ts'
+
+/** The most that may wait for one inbox, in bytes. A receiver or a Redis that takes nothing must not grow this process. */
+export const INBOX_QUEUE_BYTES = 8 * 1024 * 1024
+
+/** What arrives, handed over synchronously, in order. A throwing handler loses the record it was given, no other. */
+export interface BrokerHandlers {
+  /** @param record may be kept, must not be changed */
+  onRecord: (record: Buffer) => void
+  onLobby: (event: LobbyEvent) => void
+}
+
+export interface Broker {
+  /** This instance's unique name: INSTANCE_ID and a random part made at start. Two processes never share one. */
+  readonly nonce: string
+
+  /** Begins to deliver. Resolves once this instance's inbox is open for others. */
+  open (handlers: BrokerHandlers): Promise<void>
+
+  /**
+   * Queues a record for an instance; all that is queued for it in one turn of the event loop travels together.
+   * @returns whether it was taken: false when nothing can leave at the moment or too much waits already
+   */
+  send (instance: string, record: Buffer): boolean
+
+  /** Hears the lobby from now on (resolves once it does), or no longer. */
+  hearLobby (on: boolean): Promise<void>
+
+  /** Delivers what was queued and stops. Nothing is handed over afterwards. */
+  close (): Promise<void>
+}

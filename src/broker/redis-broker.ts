@@ -1,0 +1,124 @@
+import type { Redis } from 'ioredis'
+import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
+import type { LobbyEvent } from './lobby-event.ts'
+import type { Measure } from './measure.ts'
+
+/**
+ * First byte of every batch. Instances of two versions of Turnip may share a Redis during a rolling update: a batch
+ * of a format that is not known is left alone.
+ */
+const BATCH_FORMAT = 1
+
+/** Channels of pub/sub, which knows no database number: their names carry it. */
+export interface ChannelNames {
+  inbox (nonce: string): string
+  readonly lobby: string
+}
+
+export interface RedisBrokerOptions {
+  readonly nonce: string
+  /** Publishes. Its commands fail fast while Redis is away. */
+  readonly commands: Redis
+  /** Subscribes, and nothing else: it waits for Redis and subscribes again by itself. */
+  readonly subscriber: Redis
+  readonly names: ChannelNames
+  readonly measure: Measure
+  readonly log: { debug (context: object, message: string): void, error (context: object, message: string): void }
+}
+
+/** What waits for one inbox: lengths and records in turn. */
+interface Outgoing { readonly parts: Buffer[], bytes: number }
+
+/**
+ * A broker over Redis pub/sub: one channel an instance, one PUBLISH a turn and a destination.
+ *
+ *     batch: format u8 | (length u32 BE | record)…
+ */
+export class RedisBroker implements Broker {
+  readonly nonce: string
+  readonly #options: RedisBrokerOptions
+  readonly #queues = new Map<string, Outgoing>()
+  #handlers: BrokerHandlers | undefined
+
+  constructor (options: RedisBrokerOptions) {
+    this.nonce = options.nonce
+    this.#options = options
+  }
+
+  async open (handlers: BrokerHandlers): Promise<void> {
+    const { subscriber, names, measure } = this.#options
+    this.#handlers = handlers
+    const inbox = names.inbox(this.nonce)
+    subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) => {
+      const name = channel.toString()
+      if (name === inbox) this.#receive(message)
+      else if (name === names.lobby) this.#hear(message)
+    })
+    await measure('subscribe', () => subscriber.subscribe(inbox))
+  }
+
+  send (instance: string, record: Buffer): boolean {
+    if (this.#options.commands.status !== 'ready') return false
+    let queue = this.#queues.get(instance)
+    if (queue === undefined) {
+      if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
+      queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
+      this.#queues.set(instance, queue)
+    }
+    if (queue.bytes + record.length > INBOX_QUEUE_BYTES) return false
+    const length = Buffer.allocUnsafe(4)
+    length.writeUInt32BE(record.length)
+    queue.parts.push(length, record)
+    queue.bytes += 4 + record.length
+    return true
+  }
+
+  async hearLobby (on: boolean): Promise<void> {
+    const { subscriber, names, measure } = this.#options
+    if (on && subscriber.status !== 'ready') throw new Error('Redis is away')
+    await measure(on ? 'subscribe' : 'unsubscribe', () => on ? subscriber.subscribe(names.lobby) : subscriber.unsubscribe(names.lobby))
+  }
+
+  async close (): Promise<void> {
+    this.#handlers = undefined
+    await this.#flush()
+  }
+
+  async #flush (): Promise<void> {
+    const queues = [...this.#queues]
+    this.#queues.clear()
+    await Promise.all(queues.map(([instance, { parts, bytes }]) => this.#publish(instance, Buffer.concat(parts, bytes))))
+  }
+
+  async #publish (instance: string, batch: Buffer): Promise<void> {
+    const { commands, names, measure, log } = this.#options
+    try {
+      await measure('publish', () => commands.publish(names.inbox(instance), batch))
+    } catch (error) {
+      // Its receiver notices by the versions of its rooms. The connection's own log says that Redis is away.
+      log.debug({ err: error, instance, bytes: batch.length }, 'a batch for another instance was lost')
+    }
+  }
+
+  #receive (batch: Buffer): void {
+    if (batch[0] !== BATCH_FORMAT) return
+    let at = 1
+    while (at < batch.length) {
+      const end = at + 4 + batch.readUInt32BE(at)
+      try {
+        this.#handlers?.onRecord(batch.subarray(at + 4, end))
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'a record from another instance could not be handled')
+      }
+      at = end
+    }
+  }
+
+  #hear (message: Buffer): void {
+    try {
+      this.#handlers?.onLobby(JSON.parse(message.toString()) as LobbyEvent)
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'an announcement in the lobby could not be handled')
+    }
+  }
+}

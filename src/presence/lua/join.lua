@@ -1,0 +1,25 @@
+-- Puts a member into a room. Answers {epoch, version, HGETALL} or 'full'.
+-- KEYS[1] the room. ARGV: connection_id, member as JSON, instance, most members (0: any), epoch for a new life,
+-- ttl in ms, lobby channel, room's name
+local room, id, member, instance = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local limit, epoch, ttl, lobby, name = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+if redis.call('HEXISTS', room, id) == 0 then
+  local fields = redis.call('HLEN', room)
+  -- three fields are not members: #epoch, #version, #instances
+  if limit > 0 and fields - 3 >= limit then return 'full' end
+  local instances = {}
+  if fields == 0 then
+    redis.call('HSET', room, '#epoch', epoch, '#version', 0)
+    redis.call('PUBLISH', lobby, cjson.encode({ type = 'room_created', room = name, epoch = epoch }))
+  else
+    instances = cjson.decode(redis.call('HGET', room, '#instances'))
+  end
+  instances[instance] = (instances[instance] or 0) + 1
+  local now = redis.call('TIME')
+  local joined_at = now[1] * 1000 + math.floor(now[2] / 1000)
+  redis.call('HINCRBY', room, '#version', 1)
+  redis.call('HSET', room, '#instances', cjson.encode(instances), id, string.format('%.0f ', joined_at) .. member)
+  redis.call('PEXPIRE', room, ttl)
+end
+return { redis.call('HGET', room, '#epoch'), redis.call('HGET', room, '#version'), redis.call('HGETALL', room) }

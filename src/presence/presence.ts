@@ -1,0 +1,66 @@
+/**
+ * Presence: who is in which room, on which instance. It is the truth of the cluster; rosters are copies of it.
+ *
+ * Guarantees of every implementation:
+ * - Each call is atomic for its room, and calls of one instance take effect in the order they were made.
+ * - A room's life has an `epoch`, unique for ever, and a `version` that counts its changes from 1 without a gap.
+ * - A room exists while it has members: the first join begins a life, the last leave or a disband ends it.
+ * - `room_created` and `room_disbanded` are announced in the lobby exactly once a life, by the call that brings them
+ *   about and not by its caller, so that a caller's death swallows neither.
+ * - A call that cannot be carried out rejects. Whether it took effect is then unknown; `leave` may be repeated safely.
+ */
+import type { MemberInfo } from '../protocol/messages.ts'
+
+/** A member of a room and the instance (its nonce) that holds its connection. */
+export interface Member extends MemberInfo { readonly instance: string }
+
+/** What the joiner brings; the store adds `joined_at`. */
+export type NewMember = Omit<Member, 'joined_at'>
+
+/** A room at one version, its members in the order they joined. */
+export interface Snapshot {
+  readonly epoch: string
+  readonly version: number
+  readonly members: Member[]
+}
+
+/** A change of a room other than a join: which one it was, and the instances that hold a member after or because of it. */
+export interface Change {
+  readonly epoch: string
+  readonly version: number
+  /** Nonces of the instances that have to hear of it. */
+  readonly instances: string[]
+}
+
+export interface Presence {
+  /**
+   * Puts a member into a room, creating the room where needed. A member that is there already changes nothing.
+   * @param limit the most members a room may have; 0 for no limit
+   * @returns the room with its new member in it, or 'full'
+   */
+  join (room: string, member: NewMember, limit: number): Promise<Snapshot | 'full'>
+
+  /** Takes a member out. @returns what changed, `emptied` when it was the last; undefined when it was not there */
+  leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined>
+
+  /**
+   * Ends a room's life with all its members.
+   * @param requester the member on whose request; undefined for the host application, which need not be a member
+   * @returns undefined when there is no such room, or the requester is not in it
+   */
+  disband (room: string, requester: string | undefined): Promise<Change | undefined>
+
+  /** @returns the room as it stands, undefined when there is none */
+  snapshot (room: string): Promise<Snapshot | undefined>
+
+  /** Keeps rooms from expiring. To be called for every room with a member here, every `renewEveryMs`. */
+  renew (rooms: string[]): Promise<void>
+
+  /** How often `renew` is due, ms; undefined when nothing expires here. */
+  readonly renewEveryMs: number | undefined
+}
+
+/** The order in which members are told: as they joined, and by id where the clock does not tell them apart. */
+export function byJoining (a: MemberInfo, b: MemberInfo): number {
+  return a.joined_at - b.joined_at || (a.connection_id < b.connection_id ? -1 : 1)
+}
