@@ -1,0 +1,76 @@
+/**
+ * What instances tell each other through their inboxes, as bytes. No JSON around a relayed payload: the frame goes on
+ * as it was built.
+ *
+ *     kind u8 | epoch: length u8, ASCII | room: length u8, ASCII | body
+ *     body of data:   sender: length u8, ASCII | targets: count u16 BE, each length u8, ASCII | frame
+ *     body of change: JSON
+ *
+ * The format's version is the first byte of the batch that records travel in (see the broker).
+ */
+import type { Frame } from '../protocol/frame.ts'
+import type { RosterChange } from './roster.ts'
+
+const DATA = 1
+const CHANGE = 2
+
+/** A relayed frame for members of a room on another instance. */
+export interface DataRecord {
+  readonly kind: 'data'
+  readonly epoch: string
+  readonly room: string
+  /** connection_id of the sender. */
+  readonly sender: string
+  /** connection_ids it is for; empty: every member on that instance. */
+  readonly targets: readonly string[]
+  readonly frame: Frame
+}
+
+/** A change of a room that another instance brought about. */
+export interface ChangeRecord {
+  readonly kind: 'change'
+  readonly epoch: string
+  readonly room: string
+  readonly change: RosterChange
+}
+
+/** @throws RangeError when a name is longer than 255 bytes, which rooms and ids never are */
+export function encodeRecord (record: DataRecord | ChangeRecord): Buffer {
+  if (record.kind === 'change') {
+    return Buffer.concat([Buffer.from([CHANGE]), short(record.epoch), short(record.room), Buffer.from(JSON.stringify(record.change))])
+  }
+  const count = Buffer.allocUnsafe(2)
+  count.writeUInt16BE(record.targets.length)
+  return Buffer.concat([
+    Buffer.from([DATA]), short(record.epoch), short(record.room), short(record.sender), count, ...record.targets.map(short), record.frame
+  ])
+}
+
+/** @throws RangeError or SyntaxError when the bytes are no record: they come from our own instances, so that is a bug */
+export function decodeRecord (bytes: Buffer): DataRecord | ChangeRecord {
+  let at = 1
+  const next = (): string => {
+    const end = at + 1 + bytes.readUInt8(at)
+    const text = bytes.toString('latin1', at + 1, end)
+    at = end
+    return text
+  }
+  const kind = bytes.readUInt8(0)
+  const epoch = next()
+  const room = next()
+  if (kind === CHANGE) return { kind: 'change', epoch, room, change: JSON.parse(bytes.toString('utf8', at)) as RosterChange }
+  if (kind !== DATA) throw new RangeError(`unknown kind of record: ${kind}`)
+  const sender = next()
+  const count = bytes.readUInt16BE(at)
+  at += 2
+  const targets = Array.from({ length: count }, next)
+  return { kind: 'data', epoch, room, sender, targets, frame: bytes.subarray(at) }
+}
+
+/** A short ASCII string behind its length in one byte. */
+function short (text: string): Buffer {
+  const bytes = Buffer.allocUnsafe(1 + text.length)
+  bytes.writeUInt8(text.length)
+  bytes.write(text, 1, 'latin1')
+  return bytes
+}

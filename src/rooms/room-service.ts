@@ -1,0 +1,383 @@
+/**
+ * What a peer can do with rooms: join, leave, relay, disband, watch. Routes call nothing else; embedders get it as
+ * `app.turnip.rooms`. It asks presence what is true, tells the other instances through the broker, and tells the
+ * peers here through rosters.
+ *
+ * Calls for one peer must come one after the other: its connection sees to that. A change is passed on in the same
+ * turn in which the store answered it.
+ */
+import type { Broker } from '../broker/broker.ts'
+import type { NewMember, Presence } from '../presence/presence.ts'
+import { isRelayable } from '../protocol/decode.ts'
+import { frameOf, relayFrame, type Frame } from '../protocol/frame.ts'
+import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, type RequestId } from '../protocol/messages.ts'
+import { Refusal } from '../protocol/refusal.ts'
+import { Hub } from './hub.ts'
+import { infoOf, mayWatch, opens, type Identity, type Peer } from './peer.ts'
+import { decodeRecord, encodeRecord } from './record.ts'
+import type { Roster, RosterChange } from './roster.ts'
+import { Seat } from './seat.ts'
+import { Watchers } from './watchers.ts'
+
+/** How long a change may be missing before the whole room is asked for, ms. It overtakes by milliseconds, not by more. */
+const GAP_MS = 1000
+/** How long until a leave that the store did not take is tried again, ms. */
+const OWED_MS = 1000
+
+/** The part of a logger that is needed here. */
+export interface RoomLog {
+  debug (context: object, message: string): void
+  warn (context: object, message: string): void
+}
+
+export interface RoomServiceOptions {
+  readonly presence: Presence
+  readonly broker: Broker
+  readonly log: RoomLog
+  /** The most members of one room, against a room that costs each message dearly; 0 for no limit. */
+  readonly maxMembers: number
+}
+
+/** What happened here since the start. Plain numbers: they are counted on the hot path and read when scraped. */
+export interface RoomCounts { joins: number, leaves: number }
+
+export class RoomService {
+  readonly counts: RoomCounts = { joins: 0, leaves: 0 }
+  readonly #presence: Presence
+  readonly #broker: Broker
+  readonly #log: RoomLog
+  readonly #maxMembers: number
+  readonly #hub: Hub
+  readonly #watchers: Watchers
+  /** Leaves that the store did not take, by connection_id: made good later. */
+  readonly #owed = new Map<string, string>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #underWay = new Set<Promise<void>>()
+
+  constructor ({ presence, broker, log, maxMembers }: RoomServiceOptions) {
+    this.#presence = presence
+    this.#broker = broker
+    this.#log = log
+    this.#maxMembers = maxMembers
+    this.#hub = new Hub(broker.nonce, {
+      onGap: roster => { this.#after(GAP_MS, () => this.#repair(roster)) },
+      onDisbanded: (roster, seats) => { this.#disbanded(roster, seats) }
+    })
+    this.#watchers = new Watchers(on => broker.hearLobby(on))
+  }
+
+  /** Connections on this instance, and rooms that have a member here. */
+  get connectionCount (): number { return this.#hub.peers.size }
+  get roomCount (): number { return this.#hub.roomCount }
+
+  /** Begins to hear other instances. Resolves once they can reach this one. */
+  async open (): Promise<void> {
+    await this.#broker.open({
+      onRecord: record => { this.#hub.receive(decodeRecord(record)) },
+      onLobby: event => { this.#watchers.announce(event) }
+    })
+    const { renewEveryMs } = this.#presence
+    if (renewEveryMs !== undefined) this.#every(renewEveryMs, () => this.#renew())
+  }
+
+  /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */
+  async close (): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    if (this.#owed.size > 0) await this.#settleOwed()
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+    await this.#broker.close()
+  }
+
+  /** A connection has opened. */
+  enter (peer: Peer): void { this.#hub.peers.add(peer) }
+
+  /** A connection has closed: it leaves its room and watches no more. Never rejects. */
+  async exit (peer: Peer): Promise<void> {
+    this.#hub.peers.delete(peer)
+    const gone = Promise.all([this.#depart(peer), this.#watchers.remove(peer).catch(error => {
+      this.#log.warn({ err: error }, 'could not stop listening to the lobby')
+    })]).then(() => {})
+    this.#underWay.add(gone)
+    await gone
+    this.#underWay.delete(gone)
+  }
+
+  /** Sends a frame to every connection of this instance. */
+  broadcast (frame: Frame): void {
+    for (const peer of this.#hub.peers) peer.send(frame)
+  }
+
+  /**
+   * Puts a peer into a room; it leaves the one it was in. Sends it `joined` (after `left`, and `room_disbanded` where
+   * it was the last one there). Resolves once it is in.
+   * @throws Refusal room_invalid, room_forbidden, identity_mismatch, room_full, unavailable; it then stays where it was
+   */
+  async join (peer: Peer, { room, user_id: claimed, id }: Pick<ClientMessageOf<'join'>, 'room' | 'user_id' | 'id'>): Promise<void> {
+    if (!ROOM_NAME.test(room)) throw new Refusal('room_invalid')
+    if (claimed !== undefined && claimed !== peer.identity.userId) throw new Refusal('identity_mismatch')
+    if (!opens(peer.identity, room)) throw new Refusal('room_forbidden')
+    const previous = peer.seat
+    if (previous?.roster.room === room) {
+      previous.send(joinedFrame(previous.roster, peer, id))
+      return
+    }
+    this.#hub.expect(room)
+    let seat: Seat
+    let seated: Promise<void>
+    try {
+      const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
+      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers))
+      if (snapshot === 'full') throw new Refusal('room_full')
+      const member = snapshot.members.find(({ connection_id: other }) => other === peer.id)
+      if (member === undefined) throw new Refusal('internal', undefined, { cause: new Error('the store answered a join without its member') })
+      const { epoch, version } = snapshot
+      const change: RosterChange = { kind: 'joined', version, member }
+      this.#tell(snapshot.members.map(({ instance }) => instance), room, epoch, change)
+      const roster = this.#hub.open(room, snapshot, peer.id)
+      seat = new Seat(peer, roster, previous !== undefined)
+      seated = new Promise(resolve => {
+        roster.receive(change, seat, () => { seat.send(joinedFrame(roster, peer, id)); resolve() })
+      })
+      this.counts.joins++
+    } finally {
+      this.#hub.arrived(room)
+    }
+    await seated
+    if (peer.seat !== undefined) await this.leave(peer) // it has none if that room was disbanded meanwhile
+    if (!seat.roster.ended) peer.seat = seat
+    seat.release()
+  }
+
+  /**
+   * Takes a peer out of its room: `left` at once, `room_disbanded` when it was the last. A leave that the store does
+   * not take at the moment is made good later.
+   * @throws Refusal not_in_room
+   */
+  async leave (peer: Peer, id?: RequestId): Promise<void> {
+    const { seat } = peer
+    if (seat === undefined) throw new Refusal('not_in_room')
+    const { room } = seat.roster
+    const gone = this.#depart(peer)
+    peer.send(frameOf({ type: 'left', data: { room }, ...(id !== undefined && { id }) }))
+    await gone
+  }
+
+  /**
+   * Carries a message to the others in the sender's room, or to those that `to` means.
+   * @param text the message as the client wrote it
+   * @throws Refusal not_in_room, peer_not_found, bad_message; unavailable when it reached only the members here
+   */
+  relay (peer: Peer, message: ClientMessageOf<'data'>, text: Buffer): void {
+    const { seat } = peer
+    if (seat === undefined) throw new Refusal('not_in_room', 'You must join a room before sending data')
+    const { roster } = seat
+    const { to } = message
+    const frame = isRelayable(text, message) ? relayFrame(seat.prefix, text) : rebuilt(peer, roster.room, message)
+    if (to === undefined) {
+      roster.deliver(peer.id, [], frame)
+      if (roster.isSpread) this.#send(roster.instances, roster, peer, [], frame)
+      return
+    }
+    const members = roster.resolve(to, peer.id)
+    if (members.length === 0) throw new Refusal('peer_not_found')
+    const here: string[] = []
+    const elsewhere = new Map<string, string[]>()
+    for (const { connection_id: id, instance } of members) {
+      if (instance === this.#broker.nonce) here.push(id)
+      else elsewhere.set(instance, [...elsewhere.get(instance) ?? [], id])
+    }
+    if (here.length > 0) roster.deliver(peer.id, here, frame)
+    for (const [instance, targets] of elsewhere) this.#send([instance], roster, peer, targets, frame)
+  }
+
+  /**
+   * Ends the room of a peer: every member is sent `room_disbanded` and is then in no room.
+   * @throws Refusal not_in_room, unavailable
+   */
+  async disband (peer: Peer): Promise<void> {
+    if (peer.seat === undefined) throw new Refusal('not_in_room', 'You must be a member of a room to disband it')
+    await this.#disband(peer.seat.roster.room, peer.id)
+  }
+
+  /**
+   * Ends a room on behalf of the host application.
+   * @returns whether there was such a room
+   * @throws Refusal room_invalid, unavailable
+   */
+  async disbandRoom (room: string): Promise<boolean> {
+    if (!ROOM_NAME.test(room)) throw new Refusal('room_invalid')
+    return await this.#disband(room, undefined)
+  }
+
+  /**
+   * Who is in a room, on all instances, in the order they joined; nobody when there is no such room.
+   * @throws Refusal room_invalid, unavailable
+   */
+  async members (room: string): Promise<MemberInfo[]> {
+    if (!ROOM_NAME.test(room)) throw new Refusal('room_invalid')
+    const snapshot = await this.#ask(this.#presence.snapshot(room))
+    return (snapshot?.members ?? []).map(({ instance, ...info }) => info)
+  }
+
+  /** @throws Refusal forbidden, unavailable */
+  async watch (peer: Peer): Promise<void> {
+    if (!mayWatch(peer.identity)) throw new Refusal('forbidden', 'Watching needs a rooms claim in the token, or the role admin')
+    await this.#ask(this.#watchers.add(peer))
+  }
+
+  /** @throws Refusal forbidden, unavailable */
+  async unwatch (peer: Peer): Promise<void> {
+    if (!mayWatch(peer.identity)) throw new Refusal('forbidden', 'Watching needs a rooms claim in the token, or the role admin')
+    await this.#ask(this.#watchers.remove(peer))
+  }
+
+  /**
+   * Whether a peer may go on under another token.
+   * @throws Refusal identity_mismatch, or room_forbidden when the token does not open the room it is in
+   */
+  checkRefresh (peer: Peer, next: Identity): void {
+    if (next.userId !== peer.identity.userId) throw new Refusal('identity_mismatch')
+    const room = peer.seat?.roster.room
+    if (room !== undefined && !opens(next, room)) throw new Refusal('room_forbidden')
+  }
+
+  /** Takes a peer out of its seat at once, and out of the store. Never rejects. */
+  async #depart (peer: Peer): Promise<void> {
+    const { seat } = peer
+    if (seat === undefined) return
+    const { room, epoch } = seat.roster
+    peer.seat = undefined
+    seat.roster.vacate(seat)
+    this.#hub.release(seat.roster)
+    this.#watchers.leaving(peer, epoch)
+    this.counts.leaves++
+    const emptied = await this.#leave(room, peer.id)
+    if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
+    this.#watchers.left(peer, epoch, emptied)
+  }
+
+  /** Takes a member out of the store and tells the others. @returns whether that ended the room; never rejects */
+  async #leave (room: string, connectionId: string): Promise<boolean> {
+    try {
+      const outcome = await this.#presence.leave(room, connectionId)
+      this.#owed.delete(connectionId)
+      if (outcome === undefined) return false
+      const { epoch, version, emptied, instances } = outcome
+      const change: RosterChange = { kind: 'left', version, connectionId }
+      this.#tell(instances, room, epoch, change)
+      const roster = this.#hub.find(epoch)
+      roster?.receive(change)
+      if (roster !== undefined) this.#hub.release(roster)
+      return emptied
+    } catch (error) {
+      this.#log.warn({ err: error, room, connection_id: connectionId }, 'the store did not take a leave; it is tried again')
+      if (this.#owed.size === 0) this.#after(OWED_MS, () => this.#settleOwed())
+      this.#owed.set(connectionId, room)
+      return false
+    }
+  }
+
+  async #disband (room: string, requester: string | undefined): Promise<boolean> {
+    const outcome = await this.#ask(this.#presence.disband(room, requester))
+    if (outcome === undefined) return false
+    const { epoch, version, instances } = outcome
+    const change: RosterChange = { kind: 'disbanded', version, reason: 'user_requested' }
+    this.#tell(instances, room, epoch, change)
+    this.#hub.find(epoch)?.receive(change)
+    return true
+  }
+
+  #disbanded (roster: Roster, seats: readonly Seat[]): void {
+    this.#hub.release(roster)
+    for (const seat of seats) {
+      if (seat.peer.seat === seat) seat.peer.seat = undefined
+      this.#watchers.left(seat.peer, roster.epoch, true)
+    }
+  }
+
+  /** Passes a change on to the other instances that have to hear of it. */
+  #tell (instances: readonly string[], room: string, epoch: string, change: RosterChange): void {
+    const others = new Set(instances)
+    others.delete(this.#broker.nonce)
+    if (others.size === 0) return
+    const record = encodeRecord({ kind: 'change', epoch, room, change })
+    for (const instance of others) this.#broker.send(instance, record)
+  }
+
+  /** @throws Refusal unavailable when the message cannot leave for one of the instances */
+  #send (instances: Iterable<string>, { epoch, room }: Roster, { id: sender }: Peer, targets: string[], frame: Frame): void {
+    const record = encodeRecord({ kind: 'data', epoch, room, sender, targets, frame })
+    let taken = true
+    for (const instance of instances) taken = this.#broker.send(instance, record) && taken
+    if (!taken) throw new Refusal('unavailable', 'The message reached only the members on this instance', { data: { delivered: 'local' } })
+  }
+
+  /** Waits for the store. @throws Refusal unavailable when it does not answer or refuses */
+  async #ask<T> (answer: Promise<T>): Promise<T> {
+    try {
+      return await answer
+    } catch (error) {
+      if (error instanceof Refusal) throw error
+      throw new Refusal('unavailable', undefined, { cause: error })
+    }
+  }
+
+  /** Asks for the whole of a room that misses a change, again and again until it is there. */
+  async #repair (roster: Roster): Promise<void> {
+    if (!roster.hasGap || roster.ended) return
+    try {
+      const snapshot = await this.#presence.snapshot(roster.room)
+      if (snapshot?.epoch === roster.epoch) {
+        this.#log.warn({ room: roster.room, version: roster.version, snapshot: snapshot.version }, 'a change of a room was lost; members are told the whole of it')
+        roster.resync(snapshot)
+      }
+    } catch (error) {
+      this.#log.warn({ err: error, room: roster.room }, 'a change of a room was lost, and the store does not answer')
+    }
+    if (roster.hasGap) this.#after(GAP_MS, () => this.#repair(roster))
+    else this.#hub.release(roster)
+  }
+
+  async #settleOwed (): Promise<void> {
+    const owed = [...this.#owed]
+    this.#owed.clear()
+    await Promise.all(owed.map(([connectionId, room]) => this.#leave(room, connectionId)))
+  }
+
+  async #renew (): Promise<void> {
+    try {
+      await this.#presence.renew(Array.from(this.#hub.rosters, roster => roster.room))
+    } catch (error) {
+      this.#log.warn({ err: error }, 'rooms could not be kept from expiring; it is tried again')
+    }
+  }
+
+  #after (ms: number, task: () => Promise<void>): void {
+    const timer = setTimeout(() => { this.#timers.delete(timer); void task() }, ms)
+    this.#timers.add(timer.unref())
+  }
+
+  #every (ms: number, task: () => Promise<void>): void {
+    this.#timers.add(setInterval(() => { void task() }, ms).unref())
+  }
+}
+
+function joinedFrame (roster: Roster, peer: Peer, id: RequestId | undefined): Frame {
+  const { room, version } = roster
+  const data = { room, connection_id: peer.id, members: roster.members(peer.id) }
+  return frameOf({ type: 'joined', room, version, data, ...(id !== undefined && { id }) })
+}
+
+function disbandedFrame (room: string, reason: DisbandReason): Frame {
+  return frameOf({ type: 'room_disbanded', data: { room, reason } })
+}
+
+/** A relayed message made anew from what the protocol names. @throws Refusal when its data nests too deeply to be written */
+function rebuilt (peer: Peer, room: string, { data, to }: ClientMessageOf<'data'>): Frame {
+  try {
+    return frameOf({ type: 'data', from: infoOf(peer), room, data, ...(to !== undefined && { to }) })
+  } catch (error) {
+    throw new Refusal('bad_message', 'data: it nests too deeply', { cause: error })
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * One life of a room as this instance knows it: its members everywhere, those of them that sit here, and the other
+ * instances it lives on. Changes are applied in the order of their versions, whatever order they arrive in, so every
+ * local member sees each change once and without a gap. Everything here is synchronous.
+ */
+import { frameOf, type Frame } from '../protocol/frame.ts'
+import type { DisbandReason, MemberInfo, PeerInfo } from '../protocol/messages.ts'
+import type { Member, Snapshot } from '../presence/presence.ts'
+import type { Seat } from './seat.ts'
+
+/** What one version of a room changed. */
+export type RosterChange =
+  | { readonly kind: 'joined', readonly version: number, readonly member: Member }
+  | { readonly kind: 'left', readonly version: number, readonly connectionId: string }
+  | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
+
+/** A change, and what to do for our own peer that brought it about once its turn has come. */
+interface Due { readonly change: RosterChange, readonly seat?: Seat, readonly settled?: () => void }
+
+/** A relayed frame whose sender's join has not been applied yet. */
+interface Early { readonly sender: string, readonly targets: readonly string[], readonly frame: Frame }
+
+/** A member, and its seat when it sits here. */
+interface Resident { readonly member: Member, seat: Seat | undefined }
+
+/** What a roster reports to its owner. */
+export interface RosterOwner {
+  /** A change is missing: later ones wait for it. Called once, until the gap is closed. */
+  onGap (roster: Roster): void
+  /** The life has ended by a disband; the seats were told. */
+  onDisbanded (roster: Roster, seats: readonly Seat[]): void
+}
+
+/** The most relayed frames that wait for a missing join; the oldest give way. A gap lasts a second or so at the most. */
+const EARLY_FRAMES = 1024
+
+export class Roster {
+  readonly room: string
+  readonly epoch: string
+  /** The members that sit here. To be read only. */
+  readonly seats: Seat[] = []
+  #version: number
+  #ended = false
+  readonly #self: string
+  readonly #owner: RosterOwner
+  #residents = new Map<string, Resident>()
+  /** Members on each other instance, by its nonce; absent while the room lives here alone. */
+  #remote: Map<string, number> | undefined
+  /** Changes that came before their turn, by version; absent while there is no gap. */
+  #ahead: Map<number, Due> | undefined
+  #early: Early[] | undefined
+
+  /** @param self this instance's nonce */
+  constructor (room: string, snapshot: Snapshot, self: string, owner: RosterOwner) {
+    this.room = room
+    this.epoch = snapshot.epoch
+    this.#version = snapshot.version
+    this.#self = self
+    this.#owner = owner
+    for (const member of snapshot.members) this.#add(member, undefined)
+  }
+
+  get version (): number { return this.#version }
+  get ended (): boolean { return this.#ended }
+  get hasGap (): boolean { return this.#ahead !== undefined }
+
+  /** Nonces of the other instances that hold members. */
+  get instances (): Iterable<string> { return this.#remote?.keys() ?? [] }
+
+  /** Whether anybody sits elsewhere: a room that lives here alone needs no broker. */
+  get isSpread (): boolean { return this.#remote !== undefined }
+
+  /** The members as clients are told of them, in the order they joined. @param except a connection_id to leave out */
+  members (except?: string): MemberInfo[] {
+    const list: MemberInfo[] = []
+    for (const { member } of this.#residents.values()) {
+      if (member.connection_id !== except) list.push({ ...infoOf(member), joined_at: member.joined_at })
+    }
+    return list
+  }
+
+  /**
+   * Applies a change when its turn has come, keeps it while an earlier one is missing, drops one that is known.
+   * @param seat the joiner's, when it sits here
+   * @param settled called once the change is part of what this roster knows, on whatever way
+   */
+  receive (change: RosterChange, seat?: Seat, settled?: () => void): void {
+    const due: Due = { change, ...(seat && { seat }), ...(settled && { settled }) }
+    if (change.version > this.#version + 1 && !this.#ended) {
+      const first = this.#ahead === undefined
+      this.#ahead ??= new Map()
+      this.#ahead.set(change.version, due)
+      if (first) this.#owner.onGap(this)
+      return
+    }
+    this.#settle(due)
+    this.#advance()
+  }
+
+  /**
+   * Sends a frame of a member to others that sit here.
+   * @param sender its connection_id; one that is no member (any more) reaches nobody
+   * @param targets connection_ids; empty: everybody but the sender
+   */
+  deliver (sender: string, targets: readonly string[], frame: Frame): void {
+    if (!this.#residents.has(sender)) {
+      if (!this.#awaits(sender)) return
+      this.#early ??= []
+      if (this.#early.push({ sender, targets, frame }) > EARLY_FRAMES) this.#early.shift()
+      return
+    }
+    if (targets.length === 0) {
+      for (const seat of this.seats) if (seat.peer.id !== sender) seat.send(frame)
+    } else {
+      for (const target of targets) this.#residents.get(target)?.seat?.send(frame)
+    }
+  }
+
+  /**
+   * Who `to` means: that connection, or else all connections of that user; never the sender itself.
+   * @returns members, none when there is no such peer
+   */
+  resolve (to: string, sender: string): Member[] {
+    const one = this.#residents.get(to)
+    if (one !== undefined) return to === sender ? [] : [one.member]
+    const found: Member[] = []
+    for (const { member } of this.#residents.values()) {
+      if (member.user_id === to && member.connection_id !== sender) found.push(member)
+    }
+    return found
+  }
+
+  /** Takes a seat away at once: nothing is sent to it any more. Its `left` follows when its version has come. */
+  vacate (seat: Seat): void {
+    const at = this.seats.indexOf(seat)
+    if (at >= 0) this.seats.splice(at, 1)
+    const resident = this.#residents.get(seat.peer.id)
+    if (resident !== undefined) resident.seat = undefined
+  }
+
+  /**
+   * Takes over what the store says, after a change was lost. Members are told the whole of it; changes that waited
+   * and are part of it are settled, later ones go on waiting for their turn.
+   */
+  resync (snapshot: Snapshot): void {
+    if (this.#ended || snapshot.version <= this.#version) return
+    const known = this.#residents
+    this.#residents = new Map()
+    this.#remote = undefined
+    this.#version = snapshot.version
+    for (const member of snapshot.members) this.#add(member, known.get(member.connection_id)?.seat)
+    const frame = frameOf({ type: 'resynced', room: this.room, version: this.#version, data: { room: this.room, members: this.members() } })
+    for (const seat of this.seats) seat.send(frame)
+    for (const [version, due] of this.#ahead ?? []) {
+      if (version > this.#version) continue
+      this.#ahead?.delete(version)
+      if (due.seat !== undefined) this.#take(due.seat)
+      due.settled?.()
+    }
+    this.#advance()
+  }
+
+  /** Applies what waited, as far as there is no gap. */
+  #advance (): void {
+    while (this.#ahead !== undefined) {
+      const due = this.#ahead.get(this.#version + 1)
+      if (due === undefined) {
+        if (this.#ahead.size === 0 || this.#ended) this.#ahead = this.#early = undefined
+        return
+      }
+      this.#ahead.delete(due.change.version)
+      this.#settle(due)
+    }
+  }
+
+  #settle (due: Due): void {
+    if (due.change.version === this.#version + 1 && !this.#ended) this.#apply(due)
+    due.settled?.()
+  }
+
+  #apply ({ change, seat }: Due): void {
+    this.#version = change.version
+    switch (change.kind) {
+      case 'joined': {
+        const info = infoOf(change.member)
+        if (this.seats.length > 0) {
+          const ready = frameOf({ type: 'ready', data: info })
+          const joined = frameOf({ type: 'user_joined', room: this.room, version: change.version, data: info })
+          for (const other of this.seats) { other.send(ready); other.send(joined) }
+        }
+        this.#add(change.member, undefined)
+        if (seat !== undefined) this.#take(seat)
+        this.#deliverEarly(change.member.connection_id)
+        break
+      }
+      case 'left': {
+        const member = this.#remove(change.connectionId)
+        if (member === undefined || this.seats.length === 0) break
+        const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOf(member) })
+        for (const other of this.seats) other.send(frame)
+        break
+      }
+      case 'disbanded': {
+        this.#ended = true
+        const frame = frameOf({ type: 'room_disbanded', data: { room: this.room, reason: change.reason } })
+        const seats = this.seats.splice(0)
+        for (const other of seats) other.send(frame)
+        this.#owner.onDisbanded(this, seats)
+        break
+      }
+    }
+  }
+
+  #take (seat: Seat): void {
+    const resident = this.#residents.get(seat.peer.id)
+    if (resident !== undefined) resident.seat = seat
+    this.seats.push(seat)
+  }
+
+  #add (member: Member, seat: Seat | undefined): void {
+    this.#residents.set(member.connection_id, { member, seat })
+    if (member.instance === this.#self) return
+    this.#remote ??= new Map()
+    this.#remote.set(member.instance, (this.#remote.get(member.instance) ?? 0) + 1)
+  }
+
+  #remove (connectionId: string): Member | undefined {
+    const resident = this.#residents.get(connectionId)
+    if (resident === undefined) return undefined
+    this.#residents.delete(connectionId)
+    const { instance } = resident.member
+    const others = (this.#remote?.get(instance) ?? 0) - 1
+    if (others > 0) this.#remote?.set(instance, others)
+    else this.#remote?.delete(instance)
+    if (this.#remote?.size === 0) this.#remote = undefined
+    return resident.member
+  }
+
+  /** Whether the join of this member is among the changes that wait. */
+  #awaits (connectionId: string): boolean {
+    for (const { change } of this.#ahead?.values() ?? []) {
+      if (change.kind === 'joined' && change.member.connection_id === connectionId) return true
+    }
+    return false
+  }
+
+  #deliverEarly (sender: string): void {
+    const due = this.#early?.filter(early => early.sender === sender) ?? []
+    if (due.length === 0) return
+    this.#early = this.#early?.filter(early => early.sender !== sender)
+    for (const { targets, frame } of due) this.deliver(sender, targets, frame)
+  }
+}
+
+function infoOf ({ connection_id, user_id, username }: Member): PeerInfo {
+  return { connection_id, user_id, username }
+}

@@ -1,0 +1,36 @@
+import { relayPrefix, type Frame } from '../protocol/frame.ts'
+import { infoOf, type Peer } from './peer.ts'
+import type { Roster } from './roster.ts'
+
+/** The place of one of our own peers in one life of a room. */
+export class Seat {
+  readonly peer: Peer
+  readonly roster: Roster
+  #prefix: Buffer | undefined
+  #held: Frame[] | undefined
+
+  /** @param held whether what the room sends waits until `release`: a peer on the move has another room to leave first */
+  constructor (peer: Peer, roster: Roster, held: boolean) {
+    this.peer = peer
+    this.roster = roster
+    if (held) this.#held = []
+  }
+
+  /** What every frame relayed from here begins with; made when the first one is, as idle members need none. */
+  get prefix (): Buffer {
+    this.#prefix ??= relayPrefix(infoOf(this.peer), this.roster.room)
+    return this.#prefix
+  }
+
+  send (frame: Frame): void {
+    if (this.#held === undefined) this.peer.send(frame)
+    else this.#held.push(frame)
+  }
+
+  /** Sends what waited, in order; nothing waits from now on. */
+  release (): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const frame of held) this.peer.send(frame)
+  }
+}

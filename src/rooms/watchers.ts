@@ -1,0 +1,88 @@
+import { frameOf, type Frame } from '../protocol/frame.ts'
+import type { LobbyEvent } from '../broker/lobby-event.ts'
+import { watches, type Peer } from './peer.ts'
+
+/** What a watcher that is or was a member has coming by two ways, by the epoch of the room's life. */
+interface Notes {
+  /** Told as a member; the lobby's announcement is still to come and is then passed over. */
+  readonly told: Set<string>
+  /** Announced while the peer was a member or leaving; sent only if it does not hear of it as one. */
+  readonly held: Map<string, Frame>
+  /** Rooms that it has asked to leave, the answer not being there. */
+  readonly leaving: Set<string>
+}
+
+/** The peers of this instance that watch rooms being born and ending. Each is told once, member or not. */
+export class Watchers {
+  readonly #notes = new Map<Peer, Notes>()
+  readonly #hearLobby: (on: boolean) => Promise<void>
+  /** Subscribing and unsubscribing, one after the other. */
+  #switched: Promise<void> = Promise.resolve()
+  #hearing = false
+
+  /** @param hearLobby opens or closes the lobby for this instance: it is heard only while somebody watches */
+  constructor (hearLobby: (on: boolean) => Promise<void>) {
+    this.#hearLobby = hearLobby
+  }
+
+  /** Resolves once everything announced from now on reaches the peer. Rejects when the lobby cannot be heard. */
+  async add (peer: Peer): Promise<void> {
+    if (!this.#notes.has(peer)) this.#notes.set(peer, { told: new Set(), held: new Map(), leaving: new Set() })
+    try {
+      await this.#switch()
+    } catch (error) {
+      this.#notes.delete(peer)
+      throw error
+    }
+  }
+
+  async remove (peer: Peer): Promise<void> {
+    if (this.#notes.delete(peer)) await this.#switch()
+  }
+
+  announce (event: LobbyEvent): void {
+    let frame: Frame | undefined
+    for (const [peer, notes] of this.#notes) {
+      if (!watches(peer.identity, event.room)) continue
+      frame ??= frameOf(event.type === 'room_created'
+        ? { type: event.type, data: { room: event.room } }
+        : { type: event.type, data: { room: event.room, reason: event.reason } })
+      if (event.type === 'room_disbanded') {
+        if (notes.told.delete(event.epoch)) continue
+        if (peer.seat?.roster.epoch === event.epoch || notes.leaving.has(event.epoch)) {
+          notes.held.set(event.epoch, frame)
+          continue
+        }
+      }
+      peer.send(frame)
+    }
+  }
+
+  /** A member has asked to leave a life of a room: an announcement waits for `left`. */
+  leaving (peer: Peer, epoch: string): void {
+    this.#notes.get(peer)?.leaving.add(epoch)
+  }
+
+  /** A member is out. @param told whether it was sent `room_disbanded` as a member */
+  left (peer: Peer, epoch: string, told: boolean): void {
+    const notes = this.#notes.get(peer)
+    if (notes === undefined) return
+    notes.leaving.delete(epoch)
+    const frame = notes.held.get(epoch)
+    notes.held.delete(epoch)
+    if (told && frame === undefined) notes.told.add(epoch)
+    if (!told && frame !== undefined) peer.send(frame)
+  }
+
+  /** Brings the subscription in line with whether anybody watches. */
+  #switch (): Promise<void> {
+    const done = this.#switched.then(async () => {
+      const wanted = this.#notes.size > 0
+      if (wanted === this.#hearing) return
+      await this.#hearLobby(wanted)
+      this.#hearing = wanted
+    })
+    this.#switched = done.catch(() => {})
+    return done
+  }
+}
