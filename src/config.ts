@@ -1,0 +1,163 @@
+/**
+ * Every setting, once: its variable, its option when Turnip is embedded, what it takes, its default, what it is for.
+ * README, .env.example and the option types follow this table.
+ */
+import { availableParallelism, hostname } from 'node:os'
+import { envSchema } from 'env-schema'
+import { Type, type TSchema } from 'typebox'
+import { SettingError } from './errors.ts'
+
+/** The names that settings have in the code and as options of the plugin. */
+export interface Config {
+  readonly port: number
+  readonly publicIp: string
+  readonly accessSecret: string
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
+  readonly redisUrl: string
+  readonly redisPassword: string
+  readonly redisDb: number
+  readonly instanceId: string
+  readonly threads: number
+  readonly environment: string
+  readonly realm: string
+  readonly enableMetrics: boolean
+  readonly metricsPort: number
+  readonly metricsAuth: 'none' | 'basic'
+  readonly metricsUsername: string
+  readonly metricsPassword: string
+  readonly metricsBindIp: string
+  readonly tokenExpRequired: boolean
+  readonly allowedOrigins: readonly string[] | '*'
+  readonly trustProxy: boolean
+  readonly maxPayloadBytes: number
+  readonly maxRoomMembers: number
+  readonly pingIntervalMs: number
+  readonly pongTimeoutMs: number
+  readonly sendBufferBytes: number
+  readonly redisTimeoutMs: number
+  readonly drainTimeoutMs: number
+}
+
+interface Setting {
+  readonly env: string
+  readonly schema: TSchema
+  /** What it takes, in words: the end of "PORT is "x"; it takes …". */
+  readonly takes: string
+  readonly secret?: true
+}
+
+const HOUR_MS = 3_600_000
+
+function number (env: string, fallback: number, minimum: number, maximum: number, unit = 'an integer'): Setting {
+  return { env, schema: Type.Integer({ default: fallback, minimum, maximum }), takes: `${unit} from ${minimum} to ${maximum}` }
+}
+function flag (env: string, fallback: boolean): Setting {
+  return { env, schema: Type.Boolean({ default: fallback }), takes: 'true or false' }
+}
+function choice (env: string, fallback: string, values: string[]): Setting {
+  return { env, schema: Type.Enum(values, { default: fallback }), takes: values.map(value => value || 'empty').join(', ') }
+}
+function text (env: string, fallback: string, takes: string, options: { pattern?: string, secret?: true } = {}): Setting {
+  const { pattern, secret } = options
+  return { env, schema: Type.String({ default: fallback, ...(pattern !== undefined && { pattern }) }), takes, ...(secret && { secret }) }
+}
+
+/** The settings in the order of the README's table. */
+export const settings: { readonly [name in keyof Config]: Setting } = {
+  port: number('PORT', 5004, 0, 65535),
+  publicIp: text('PUBLIC_IP', '0.0.0.0', 'an IP address to bind to', { pattern: '^[0-9A-Fa-f.:]+$' }),
+  accessSecret: text('ACCESS_SECRET', '', 'the secret that signs tokens; at least 32 bytes when ENVIRONMENT=production', { secret: true }),
+  logLevel: choice('LOG_LEVEL', 'info', ['debug', 'info', 'warn', 'error']),
+  redisUrl: text('REDIS_URL', 'redis://localhost:6379', 'redis://host:port, rediss://host:port or memory:', { pattern: '^(rediss?://.+|memory:)$', secret: true }),
+  redisPassword: text('REDIS_PASSWORD', '', 'a password', { secret: true }),
+  redisDb: number('REDIS_DB', 0, 0, 1_000_000),
+  instanceId: text('INSTANCE_ID', hostname(), '1 to 128 of A-Z a-z 0-9 _ - . :', { pattern: '^[A-Za-z0-9_.:-]{1,128}$' }),
+  threads: number('THREAD_NUM', 2 * availableParallelism(), 1, 1024),
+  environment: text('ENVIRONMENT', '', 'production, development, another name or empty', { pattern: '^[A-Za-z0-9_.-]{0,64}$' }),
+  realm: text('REALM', 'development', '1 to 64 of A-Z a-z 0-9 _ - .', { pattern: '^[A-Za-z0-9_.-]{1,64}$' }),
+  enableMetrics: flag('ENABLE_METRICS', true),
+  metricsPort: number('METRICS_PORT', 9090, 0, 65535),
+  metricsAuth: choice('METRICS_AUTH', 'none', ['none', 'basic']),
+  metricsUsername: text('METRICS_USERNAME', '', 'a user name; METRICS_AUTH=basic needs it'),
+  metricsPassword: text('METRICS_PASSWORD', '', 'a password; METRICS_AUTH=basic needs it', { secret: true }),
+  metricsBindIp: text('METRICS_BIND_IP', '0.0.0.0', 'an IP address to bind to', { pattern: '^[0-9A-Fa-f.:]+$' }),
+  tokenExpRequired: flag('TOKEN_EXP_REQUIRED', true),
+  allowedOrigins: text('ALLOWED_ORIGINS', '*', '* or origins such as https://app.example.com, separated by commas', { pattern: '^\\*$|^ *https?://[^/, ]+ *(, *https?://[^/, ]+ *)*$' }),
+  trustProxy: flag('TRUST_PROXY', false),
+  maxPayloadBytes: number('MAX_PAYLOAD_BYTES', 65536, 1024, 16_777_216, 'bytes'),
+  maxRoomMembers: number('MAX_ROOM_MEMBERS', 100, 0, 1_000_000),
+  pingIntervalMs: number('PING_INTERVAL_MS', 25_000, 1000, HOUR_MS, 'milliseconds'),
+  pongTimeoutMs: number('PONG_TIMEOUT_MS', 10_000, 1000, HOUR_MS, 'milliseconds'),
+  sendBufferBytes: number('SEND_BUFFER_BYTES', 1_048_576, 0, 1_073_741_824, 'bytes'),
+  redisTimeoutMs: number('REDIS_TIMEOUT_MS', 2000, 50, HOUR_MS, 'milliseconds'),
+  drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds')
+}
+
+const names = Object.keys(settings) as Array<keyof Config>
+
+/** The JSON schema of the environment. A new one each time, as validators write into the one they are given. */
+export function environmentSchema (): object {
+  return { type: 'object', properties: Object.fromEntries(names.map(name => [settings[name].env, { ...settings[name].schema }])) }
+}
+
+/** Options of the plugin as the variables they stand for. @throws SettingError when an option is of the wrong kind */
+export function variablesOf (options: Readonly<Partial<Record<keyof Config, unknown>>>): Record<string, unknown> {
+  const variables: Record<string, unknown> = {}
+  for (const name of names) {
+    const value = options[name]
+    if (value !== undefined) variables[settings[name].env] = Array.isArray(value) ? value.join(',') : value
+  }
+  return variables
+}
+
+/** The variables that are settings and say something: an empty one counts as absent. */
+export function givenOf (environment: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const given: Record<string, unknown> = {}
+  for (const name of names) {
+    const { env } = settings[name]
+    const value = environment[env]
+    if (value !== undefined && value !== '') given[env] = value
+  }
+  return given
+}
+
+/**
+ * Checks variables and gives every setting its value; for what has to know them before an app exists.
+ * @param environment variables by name
+ * @throws SettingError whose message is one line: the variable, what it got (unless it is a secret), what it takes
+ */
+export function readConfig (environment: Readonly<Record<string, unknown>>): Config {
+  const given = givenOf(environment)
+  try {
+    return configOf(envSchema({ schema: environmentSchema(), data: given, env: false, dotenv: false }))
+  } catch (error) {
+    throw settingErrorOf(error, given)
+  }
+}
+
+/** From checked variables to the configuration. @throws SettingError when settings do not go together */
+export function configOf (variables: Readonly<Record<string, unknown>>): Config {
+  const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string }
+  const { accessSecret, environment, metricsAuth, metricsUsername, metricsPassword } = values
+  if (accessSecret === '') throw wrong('accessSecret', variables)
+  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', variables)
+  if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', variables)
+  if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', variables)
+  const { allowedOrigins } = values
+  return { ...values, allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()) }
+}
+
+/** What a validator says of a variable, in one line. Anything else is handed back as it is. */
+export function settingErrorOf (error: unknown, given: Readonly<Record<string, unknown>>): unknown {
+  const [first] = (error as { errors?: Array<{ instancePath: string }> }).errors ?? []
+  const env = first?.instancePath.slice(1)
+  const name = names.find(candidate => settings[candidate].env === env)
+  return name === undefined ? error : wrong(name, given)
+}
+
+function wrong (name: keyof Config, given: Readonly<Record<string, unknown>>): Error {
+  const { env, takes, secret } = settings[name]
+  const value = given[env]
+  const got = value === undefined || value === '' ? 'is not set' : secret ? 'has a wrong value' : `is ${JSON.stringify(value)}`
+  return new SettingError(env, got, takes)
+}

@@ -1,0 +1,21 @@
+import type { FastifyRequest, FastifyServerOptions } from 'fastify'
+import type { Config } from './config.ts'
+
+/** A request as it is logged: without its query, which may hold a token. */
+function requestOf (request: FastifyRequest): object {
+  return { method: request.method, path: request.url.split('?', 1)[0], remote_address: request.ip }
+}
+
+/** For a scope's own requests, whatever logger the host has. */
+export const logSerializers = { req: requestOf as unknown as (request: unknown) => string } // Fastify's type wants a string, pino takes any value
+
+/** JSON in production, for machines; readable lines otherwise. */
+export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel' | 'environment'>): Exclude<FastifyServerOptions['logger'], boolean | undefined> {
+  return {
+    level: logLevel,
+    serializers: { req: requestOf as (request: FastifyRequest) => { [key: string]: unknown } },
+    ...(environment !== 'production' && {
+      transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' } }
+    })
+  }
+}

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Broker } from '../broker/broker.ts'
+import { MemoryBroker, MemoryExchange } from '../broker/memory-broker.ts'
+import { RedisBroker } from '../broker/redis-broker.ts'
+import type { LobbyEvent } from '../broker/lobby-event.ts'
+import type { Config } from '../config.ts'
+import type { RedisNames } from '../presence/redis-presence.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    turnipBroker: Broker
+    turnipNames: RedisNames & { inbox (nonce: string): string }
+    /** Announces in the lobby of this process; with Redis, the scripts announce. */
+    turnipAnnounce: (event: LobbyEvent) => void
+  }
+}
+
+/** Keys and channels. A realm's name holds no colon and a room's no brace, so no name can reach out of its place. */
+export function createNames ({ realm, redisDb }: Pick<Config, 'realm' | 'redisDb'>): FastifyInstance['turnipNames'] {
+  const prefix = `turnip:${realm}:`
+  return {
+    room: name => `${prefix}room:{${name}}`,
+    inbox: nonce => `${prefix}${redisDb}:inbox:${nonce}`,
+    lobby: `${prefix}${redisDb}:lobby`
+  }
+}
+
+/** Decorates `turnipBroker`: over Redis, or within the process with `memory:`. */
+export default fp(async (fastify: FastifyInstance) => {
+  const { turnipConfig: config, turnipRedis: redis, turnipMetrics: metrics, turnipNonce: nonce, log } = fastify
+  const exchange = new MemoryExchange()
+  const names = createNames(config)
+  fastify.decorate('turnipNames', names)
+  fastify.decorate('turnipAnnounce', event => { exchange.announce(event) })
+  const broker: Broker = redis === undefined
+    ? new MemoryBroker(nonce, exchange)
+    : new RedisBroker({ ...redis, nonce, names, log, measure: metrics.redis })
+  fastify.decorate('turnipBroker', broker)
+}, { name: 'turnip-broker', dependencies: ['turnip-config', 'turnip-metrics', 'turnip-redis'] })

@@ -1,0 +1,68 @@
+import type { Socket } from 'node:net'
+import type { WebSocket } from 'ws'
+import type { Frame } from '../protocol/frame.ts'
+
+/**
+ * The outboxes that have something to send. They are flushed together, once a turn of the event loop, so that what one
+ * turn says to one socket is one write, whatever number of frames is in it.
+ */
+export class OutboxQueue {
+  #dirty: Outbox[] = []
+
+  add (outbox: Outbox): void {
+    if (this.#dirty.push(outbox) === 1) setImmediate(() => { this.#flush() })
+  }
+
+  #flush (): void {
+    const dirty = this.#dirty
+    this.#dirty = []
+    for (const outbox of dirty) outbox.flush()
+  }
+}
+
+/**
+ * What is to be written to one socket. Frames are whole WebSocket frames, so they go straight to the TCP socket: the
+ * WebSocket library beside it writes whole frames too (pong, close), and neither cuts into the other's.
+ */
+export class Outbox {
+  readonly #socket: WebSocket
+  readonly #tcp: Socket
+  readonly #queue: OutboxQueue
+  #frames: Frame[] = []
+  #queued = false
+  #closed = false
+
+  /** @param tcp what carries the WebSocket */
+  constructor (socket: WebSocket, tcp: Socket, queue: OutboxQueue) {
+    this.#socket = socket
+    this.#tcp = tcp
+    this.#queue = queue
+  }
+
+  /** Bytes that were written and that the peer has not taken yet. */
+  get waitingBytes (): number { return this.#tcp.writableLength }
+
+  push (frame: Frame): void {
+    if (this.#closed) return
+    this.#frames.push(frame)
+    if (this.#queued) return
+    this.#queued = true
+    this.#queue.add(this)
+  }
+
+  flush (): void {
+    this.#queued = false
+    const frames = this.#frames
+    if (frames.length === 0) return
+    this.#frames = []
+    if (this.#socket.readyState !== this.#socket.OPEN) return // nothing may follow a close frame (RFC 6455 §5.5.1)
+    const [only] = frames
+    this.#tcp.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames))
+  }
+
+  /** Takes no more frames; what waits is forgotten. */
+  close (): void {
+    this.#closed = true
+    this.#frames = []
+  }
+}

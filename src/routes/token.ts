@@ -1,0 +1,19 @@
+import type { FastifyInstance } from 'fastify'
+import { Type, type Static } from 'typebox'
+
+const Body = Type.Object({
+  username: Type.String({ minLength: 1, maxLength: 256 }),
+  user_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+  email: Type.Optional(Type.String({ maxLength: 256 })),
+  role: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+  rooms: Type.Optional(Type.Array(Type.String({ maxLength: 129 }), { maxItems: 256 }))
+})
+
+/** POST /generate-token: a token for anybody who asks. Development only: in production your own application signs them. */
+export default async function token (fastify: FastifyInstance): Promise<void> {
+  const { turnipAuth: auth } = fastify
+  fastify.post<{ Body: Static<typeof Body> }>('/generate-token', { schema: { body: Body } }, async ({ body }) => {
+    const { username, user_id = username, email, role = 'user', rooms } = body
+    return { token: auth.sign({ user_id, username, ...(email !== undefined && { email }), role, ...(rooms !== undefined && { rooms }) }) }
+  })
+}

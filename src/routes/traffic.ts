@@ -1,0 +1,27 @@
+import { clientMessages, type ClientMessageType, type ServerMessageType } from '../protocol/messages.ts'
+
+/** Types of relayed payloads that WebRTC applications use; everything else is `other`. */
+const SIGNAL_TYPES = ['offer', 'answer', 'candidate', 'pranswer', 'rollback', 'bye'] as const
+type SignalType = typeof SIGNAL_TYPES[number] | 'other'
+
+const SENT_TYPES: readonly ServerMessageType[] = [
+  'welcome', 'joined', 'left', 'ready', 'user_joined', 'user_left', 'data', 'resynced', 'room_created', 'room_disbanded',
+  'watching', 'unwatched', 'refreshed', 'pong', 'goaway', 'degraded', 'error'
+]
+
+/** How many connections and messages there were, by type: plain numbers, with fixed names that no client can add to. */
+export class Traffic {
+  connections = 0
+  readonly received = zeros<ClientMessageType | 'other'>([...Object.keys(clientMessages) as ClientMessageType[], 'other'])
+  readonly sent = zeros<ServerMessageType>(SENT_TYPES)
+  readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])
+
+  countSignal (type: string | undefined): void {
+    if (type !== undefined && Object.hasOwn(this.signals, type)) this.signals[type as SignalType]++
+    else this.signals.other++
+  }
+}
+
+function zeros<K extends string> (names: readonly K[]): Record<K, number> {
+  return Object.fromEntries(names.map(name => [name, 0])) as Record<K, number>
+}

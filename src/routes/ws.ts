@@ -1,0 +1,80 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { HttpRefusal } from '../errors.ts'
+import { tokenFailures } from '../protocol/codes.ts'
+import { Refusal } from '../protocol/refusal.ts'
+import type { Identity } from '../rooms/peer.ts'
+import { Connection } from './connection.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest { turnipIdentity: Identity | undefined }
+}
+
+/** How soon a client that came while this instance starts or drains may try again, s. */
+const RETRY_AFTER_S = '1'
+
+/** The prefix of the subprotocol that carries a token: browsers can set no header on a WebSocket. */
+const BEARER_PROTOCOL = 'bearer.'
+
+/** The token of a request, from whichever of the three places has it; undefined when none has. */
+export function tokenOf ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
+  const { token } = query as { token?: unknown }
+  if (typeof token === 'string') return token
+  const { authorization, 'sec-websocket-protocol': protocols } = headers
+  if (authorization !== undefined && /^bearer /i.test(authorization)) return authorization.slice(7).trim()
+  return protocols?.split(',').map(name => name.trim()).find(name => name.startsWith(BEARER_PROTOCOL))?.slice(BEARER_PROTOCOL.length)
+}
+
+/** Whether pages of an origin may connect. No Origin (not a browser) may; `null` (a sandboxed page) is no exact origin. */
+export function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'): boolean {
+  return allowed === '*' || origin === undefined || allowed.includes(origin.toLowerCase())
+}
+
+/**
+ * GET /ws: checks who comes before the upgrade, so that a bad token gets an answer and no WebSocket. Without an upgrade
+ * it answers what the upgrade would have answered, for browsers, which show none of it on a failed WebSocket.
+ */
+export default async function ws (fastify: FastifyInstance): Promise<void> {
+  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: context } = fastify
+  fastify.decorateRequest('turnipIdentity', undefined)
+
+  fastify.route({
+    method: 'GET',
+    url: '/ws',
+    exposeHeadRoute: false,
+    onRequest: (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
+      try {
+        request.turnipIdentity = admit(request)
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+    handler: async () => {
+      throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
+    },
+    wsHandler: (socket, request) => {
+      socket.removeAllListeners('error') // a host's own handler would cut off close frames
+      const { turnipIdentity: identity } = request
+      if (identity === undefined || lifecycle.phase !== 'serving') return socket.close(1012)
+      // A host that closes ends every socket of its server without a code: ours are ended here, with one.
+      fastify.websocketServer.clients.delete(socket)
+      new Connection(socket, request.raw.socket, identity, context) // eslint-disable-line no-new
+    }
+  })
+
+  /** @throws HttpRefusal 503, 403 or 401. Redis is asked nothing. */
+  function admit (request: FastifyRequest): Identity {
+    if (lifecycle.phase !== 'serving') {
+      throw new HttpRefusal(503, lifecycle.phase, `This instance is ${lifecycle.phase}: try again shortly`, { 'retry-after': RETRY_AFTER_S })
+    }
+    if (!isAllowed(request.headers.origin, config.allowedOrigins)) {
+      throw new HttpRefusal(403, 'origin_forbidden', 'Pages of this origin may not connect: ALLOWED_ORIGINS does not name it')
+    }
+    try {
+      return auth.verify(tokenOf(request))
+    } catch (error) {
+      if (error instanceof Refusal && error.code in tokenFailures) throw new HttpRefusal(401, error.code, error.message)
+      throw error
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs'
+import type { FastifyInstance } from 'fastify'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+/** What /health answers. */
+export interface Health {
+  status: 'healthy' | 'degraded' | 'starting' | 'draining'
+  service: 'turnip'
+  version: string
+  /** `off` with `memory:`. */
+  redis: 'up' | 'down' | 'off'
+}
+
+/** What /info answers. */
+export interface Info {
+  service: 'turnip'
+  version: string
+  realm: string
+  instance_id: string
+  threads: number
+  node: string
+  uptime_s: number
+  connections: number
+  rooms: number
+  metrics: { enabled: boolean, port: number, bind_ip: string, auth: 'none' | 'basic' }
+}
+
+/** What an instance tells of itself. */
+export interface Status { health (): Health, info (): Info }
+
+/** @param fastify the scope in which the plugins are */
+export function createStatus (fastify: FastifyInstance): Status {
+  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipRedis: connections, turnipRooms: rooms } = fastify
+  const redis = (): Health['redis'] => {
+    if (connections === undefined) return 'off'
+    return connections.commands.status === 'ready' && connections.subscriber.status === 'ready' ? 'up' : 'down'
+  }
+  return {
+    health () {
+      const state = redis()
+      const serving = state === 'down' ? 'degraded' : 'healthy'
+      return { status: lifecycle.phase === 'serving' ? serving : lifecycle.phase, service: 'turnip', version, redis: state }
+    },
+    info () {
+      return {
+        service: 'turnip',
+        version,
+        realm: config.realm,
+        instance_id: config.instanceId,
+        threads: config.threads,
+        node: process.version,
+        uptime_s: Math.floor(process.uptime()),
+        connections: rooms.connectionCount,
+        rooms: rooms.roomCount,
+        metrics: { enabled: config.enableMetrics, port: config.metricsPort, bind_ip: config.metricsBindIp, auth: config.metricsAuth }
+      }
+    }
+  }
+}
