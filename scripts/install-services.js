@@ -1,0 +1,182 @@
+/**
+ * The step before the tests: they run against a real Redis server and a real browser, and no npm package carries those.
+ * On Debian and its kin this installs what is missing; elsewhere it says in one line what to install.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { readFlags } from './command-line.js'
+import {
+  MINIMUM_REDIS_VERSION, findChromium, findOnPath, findRedisServer, isNewEnough, isSnapStub, redisVersion
+} from './services.js'
+
+const HELP = `Usage: node scripts/install-services.js [--verbose]
+
+Looks for the programs that Turnip's tests need, and installs the missing ones with apt-get where there is one that may
+be used (as root, or with a sudo that asks no password). Says nothing and changes nothing when both are there.
+
+  redis-server   ${MINIMUM_REDIS_VERSION} or newer, on the PATH
+  Chromium       chromium, chromium-browser or google-chrome on the PATH, or the path in CHROMIUM_PATH
+
+  -v, --verbose  show what was found, and all that apt-get prints
+  -h, --help     show this text
+`
+
+const SERVICE = 'redis-server'
+
+/** A failure that is told to the user in its one line, without a stack. */
+class Unavailable extends Error {}
+
+const options = readFlags(HELP, { verbose: { type: 'boolean', short: 'v' } })
+
+try {
+  installMissing()
+} catch (error) {
+  if (!(error instanceof Unavailable)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}
+
+function installMissing () {
+  const needsRedis = findRedisServer() === undefined
+  const needsChromium = findChromium() === undefined
+
+  if (needsChromium && process.env.CHROMIUM_PATH) {
+    throw new Unavailable(`CHROMIUM_PATH is "${process.env.CHROMIUM_PATH}", which cannot be run: set it to a Chromium's executable, or unset it`)
+  }
+
+  if (needsRedis || needsChromium) {
+    const apt = aptGet()
+    if (apt === undefined) throw new Unavailable(whatToInstall(needsRedis, needsChromium))
+    installWithApt(apt, needsRedis, needsChromium)
+  }
+
+  if (options.verbose) {
+    console.log(`redis-server: ${findRedisServer()}`)
+    console.log(`Chromium: ${findChromium()}`)
+  }
+}
+
+/**
+ * The command that installs packages without a question, or undefined where there is none.
+ *
+ * @returns {string[] | undefined}
+ */
+function aptGet () {
+  if (findOnPath('apt-get').length === 0) return undefined
+  if (process.getuid?.() === 0) return []
+  if (findOnPath('sudo').length > 0 && spawnSync('sudo', ['-n', 'true']).status === 0) return ['sudo', '-n']
+  return undefined
+}
+
+/**
+ * @param {string[]} asRoot what stands before a command to run it as root
+ * @param {boolean} needsRedis
+ * @param {boolean} needsChromium
+ */
+function installWithApt (asRoot, needsRedis, needsChromium) {
+  // RUNLEVEL=1 keeps invoke-rc.d from starting a System V service; under systemd, stopNewService makes up for it.
+  const apt = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive', 'RUNLEVEL=1', 'apt-get', '-o', 'DPkg::Lock::Timeout=120']
+  const packages = [...needsRedis ? ['redis-server'] : [], ...needsChromium ? ['chromium'] : []]
+
+  // The lists may be absent (a fresh container) or name versions that are gone. One broken source of many is no reason
+  // to stop: the install below says whether it mattered.
+  console.log('Updating the package lists (apt-get update)')
+  const update = run([...apt, 'update'])
+
+  if (needsRedis) checkRedisPackage()
+  if (needsChromium) checkChromiumPackage()
+
+  const hadService = isInstalled('redis-server')
+  console.log(`Installing ${packages.join(' and ')} (apt-get install)`)
+  const install = run([...apt, 'install', '-y', '--no-install-recommends', ...packages])
+  if (needsRedis && !hadService) stopNewService(asRoot)
+
+  if (!install.ok) {
+    if (!options.verbose) process.stderr.write(update.output + install.output)
+    throw new Unavailable(`apt-get could not install ${packages.join(' and ')}: see its messages above`)
+  }
+
+  if (needsRedis && findRedisServer() === undefined) {
+    throw new Unavailable(whatToInstall(true, false))
+  }
+  const chromium = needsChromium ? findChromium() : undefined
+  if (needsChromium && (chromium === undefined || spawnSync(chromium, ['--version']).status !== 0)) {
+    throw new Unavailable(`The chromium package is installed, but does not run. ${whatToInstall(false, true)}`)
+  }
+}
+
+function checkRedisPackage () {
+  const version = /^Version: (?:\d+:)?(\S+)/m.exec(describePackage('redis-server'))?.[1]
+  if (version !== undefined && isNewEnough(version)) return
+  throw new Unavailable(version === undefined
+    ? `apt-get knows no package redis-server: install redis-server ${MINIMUM_REDIS_VERSION} or newer by hand, and put it on the PATH`
+    : `apt-get has redis-server ${version} only: install ${MINIMUM_REDIS_VERSION} or newer by hand, and put it on the PATH`)
+}
+
+function checkChromiumPackage () {
+  const description = describePackage('chromium')
+  const isReal = /^Version: /m.test(description) && !/^(?:Pre-)?Depends: .*\bsnapd\b/m.test(description)
+  if (isReal) return
+  throw new Unavailable(`apt-get has no Chromium here, or a stub for its snap. ${whatToInstall(false, true)}`)
+}
+
+/**
+ * @param {string} name
+ * @returns {string} the fields of the version that apt-get would install; empty when there is none
+ */
+function describePackage (name) {
+  return spawnSync('apt-cache', ['show', '--no-all-versions', name], { encoding: 'utf8' }).stdout ?? ''
+}
+
+/**
+ * @param {string} name
+ * @returns {boolean}
+ */
+function isInstalled (name) {
+  // eslint-disable-next-line no-template-curly-in-string -- dpkg-query's own syntax
+  const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name], { encoding: 'utf8' })
+  return stdout === 'installed'
+}
+
+/**
+ * The tests start servers of their own; the one that the package starts would take the machine's port 6379 now and at
+ * every boot, and nobody asked for it. Called only where the package was not there before.
+ *
+ * @param {string[]} asRoot
+ */
+function stopNewService (asRoot) {
+  if (existsSync('/run/systemd/system')) run([...asRoot, 'systemctl', 'disable', '--now', SERVICE])
+  else if (existsSync(`/etc/init.d/${SERVICE}`)) run([...asRoot, `/etc/init.d/${SERVICE}`, 'stop'])
+}
+
+/**
+ * @param {string[]} command
+ * @returns {{ ok: boolean, output: string }}
+ */
+function run ([file = '', ...args]) {
+  const { status, stdout, stderr, error } = spawnSync(file, args, {
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+    stdio: ['ignore', options.verbose ? 'inherit' : 'pipe', options.verbose ? 'inherit' : 'pipe']
+  })
+  return { ok: status === 0, output: `${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}` }
+}
+
+/**
+ * @param {boolean} needsRedis
+ * @param {boolean} needsChromium
+ * @returns {string}
+ */
+function whatToInstall (needsRedis, needsChromium) {
+  const wanted = []
+  if (needsRedis) {
+    const old = findOnPath('redis-server').map(redisVersion).find(version => version !== undefined)
+    wanted.push(`redis-server ${MINIMUM_REDIS_VERSION} or newer${old === undefined ? '' : ` (${old} is there)`}`)
+  }
+  if (needsChromium) {
+    const hasStub = findOnPath('chromium-browser').some(isSnapStub)
+    const why = hasStub ? 'the chromium-browser here is only a stub for its snap; ' : ''
+    wanted.push(`Chromium or Google Chrome (${why}CHROMIUM_PATH may name one)`)
+  }
+  return `Please install ${wanted.join(' and ')}: Turnip's tests run against ${wanted.length > 1 ? 'them' : 'it'}`
+}
