@@ -39,7 +39,7 @@ declare module 'fastify' {
 
 /** What the application that registered Turnip gets of it. */
 export interface Turnip {
-  readonly rooms: Pick<RoomService, 'members' | 'disbandRoom' | 'connectionCount' | 'roomCount'>
+  readonly rooms: Pick<RoomService, 'members' | 'disbandRoom' | 'roomCount'>
   readonly status: Status
   /** The settings in force. They hold the secret: log none of them. */
   readonly config: Config
@@ -75,7 +75,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
     await fastify.register(presence)
     await fastify.register(rooms)
     await fastify.register(websocket)
-    await fastify.register(fastifyCors, { origin: config.allowedOrigins === '*' ? '*' : [...config.allowedOrigins] })
+    await fastify.register(fastifyCors, { origin: config.allowedOrigins === '*' ? '*' : [...config.allowedOrigins], exposedHeaders: 'retry-after' })
     fastify.setErrorHandler(sendRefusal)
 
     const status = createStatus(fastify)

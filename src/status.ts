@@ -31,10 +31,10 @@ export interface Status { health (): Health, info (): Info }
 
 /** @param fastify the scope in which the plugins are */
 export function createStatus (fastify: FastifyInstance): Status {
-  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipRedis: connections, turnipRooms: rooms } = fastify
+  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipRedis: redisConnections, turnipRooms: rooms, turnipConnections: connections } = fastify
   const redis = (): Health['redis'] => {
-    if (connections === undefined) return 'off'
-    return connections.commands.status === 'ready' && connections.subscriber.status === 'ready' ? 'up' : 'down'
+    if (redisConnections === undefined) return 'off'
+    return redisConnections.commands.status === 'ready' && redisConnections.subscriber.status === 'ready' ? 'up' : 'down'
   }
   return {
     health () {
@@ -51,7 +51,7 @@ export function createStatus (fastify: FastifyInstance): Status {
         threads: config.threads,
         node: process.version,
         uptime_s: Math.floor(process.uptime()),
-        connections: rooms.connectionCount,
+        connections: connections.size,
         rooms: rooms.roomCount,
         metrics: { enabled: config.enableMetrics, port: config.metricsPort, bind_ip: config.metricsBindIp, auth: config.metricsAuth }
       }

@@ -50,10 +50,14 @@ export class Metrics {
     const { registry } = this
     if (registry === undefined) return
     const realm = this.#realm
-    gauge(registry, 'turnip_active_connections', 'Connections that are open', () => [[{ realm }, rooms.connectionCount]])
     gauge(registry, 'turnip_active_rooms', 'Rooms with a member on this instance', () => [[{ realm }, rooms.roomCount]])
     counter(registry, 'turnip_room_joins_total', 'Joins of a room', () => [[{ realm }, rooms.counts.joins]])
     counter(registry, 'turnip_room_leaves_total', 'Leaves of a room', () => [[{ realm }, rooms.counts.leaves]])
+  }
+
+  /** Adds how many connections are open. */
+  watchConnections (connections: { readonly size: number }): void {
+    if (this.registry !== undefined) gauge(this.registry, 'turnip_active_connections', 'Connections that are open', () => [[{ realm: this.#realm }, connections.size]])
   }
 
   /** Runs the check of one token and keeps the figures of it. Hands on what it gives or throws. */

@@ -1,5 +1,4 @@
 import type { Snapshot } from '../presence/presence.ts'
-import type { Peer } from './peer.ts'
 import type { ChangeRecord, DataRecord } from './record.ts'
 import { Roster, type RosterOwner } from './roster.ts'
 
@@ -10,11 +9,10 @@ const PENDING_RECORDS = 10_000
 interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord> }
 
 /**
- * The peers of this instance and the rooms they are in. Rooms are kept by epoch, not by name: while the end of one
+ * The rooms of this instance, those that a peer of ours is in. They are kept by epoch, not by name: while the end of one
  * life is still on its way here, the next life of the same name may have begun.
  */
 export class Hub {
-  readonly peers = new Set<Peer>()
   readonly #rosters = new Map<string, Roster>()
   readonly #arrivals = new Map<string, Arrival>()
   readonly #self: string
@@ -29,8 +27,6 @@ export class Hub {
   /** Rooms with a member here. */
   get rosters (): Iterable<Roster> { return this.#rosters.values() }
   get roomCount (): number { return this.#rosters.size }
-
-  find (epoch: string): Roster | undefined { return this.#rosters.get(epoch) }
 
   /** A join was asked of the store: keeps what arrives for the room until `arrived`. */
   expect (room: string): void {
@@ -68,7 +64,7 @@ export class Hub {
     if ((roster.seats.length === 0 && !roster.hasGap) || roster.ended) this.#rosters.delete(roster.epoch)
   }
 
-  /** A record from another instance. One for a room without members here comes too late and is dropped. */
+  /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. */
   receive (record: DataRecord | ChangeRecord): void {
     const roster = this.#rosters.get(record.epoch)
     if (roster === undefined) {
@@ -78,6 +74,7 @@ export class Hub {
       roster.deliver(record.sender, record.targets, record.frame)
     } else {
       roster.receive(record.change)
+      this.release(roster)
     }
   }
 }

@@ -7,22 +7,21 @@
  * turn in which the store answered it.
  */
 import type { Broker } from '../broker/broker.ts'
-import type { NewMember, Presence } from '../presence/presence.ts'
-import { isRelayable } from '../protocol/decode.ts'
-import { frameOf, relayFrame, type Frame } from '../protocol/frame.ts'
+import type { Change, NewMember, Presence } from '../presence/presence.ts'
+import { frameOf, type Frame } from '../protocol/frame.ts'
 import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, type RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
+import { Departures } from './departures.ts'
 import { Hub } from './hub.ts'
 import { infoOf, mayWatch, opens, type Identity, type Peer } from './peer.ts'
-import { decodeRecord, encodeRecord } from './record.ts'
+import { decodeRecord } from './record.ts'
+import { Relay } from './relay.ts'
 import type { Roster, RosterChange } from './roster.ts'
 import { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long a change may be missing before the whole room is asked for, ms. It overtakes by milliseconds, not by more. */
 const GAP_MS = 1000
-/** How long until a leave that the store did not take is tried again, ms. */
-const OWED_MS = 1000
 
 /** The part of a logger that is needed here. */
 export interface RoomLog {
@@ -47,10 +46,10 @@ export class RoomService {
   readonly #broker: Broker
   readonly #log: RoomLog
   readonly #maxMembers: number
+  readonly #relay: Relay
   readonly #hub: Hub
   readonly #watchers: Watchers
-  /** Leaves that the store did not take, by connection_id: made good later. */
-  readonly #owed = new Map<string, string>()
+  readonly #departures: Departures
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #underWay = new Set<Promise<void>>()
 
@@ -59,6 +58,8 @@ export class RoomService {
     this.#broker = broker
     this.#log = log
     this.#maxMembers = maxMembers
+    this.#relay = new Relay(broker)
+    this.#departures = new Departures({ presence, log, onLeft: (room, connectionId, outcome) => { this.#left(room, connectionId, outcome) } })
     this.#hub = new Hub(broker.nonce, {
       onGap: roster => { this.#after(GAP_MS, () => this.#repair(roster)) },
       onDisbanded: (roster, seats) => { this.#disbanded(roster, seats) }
@@ -66,8 +67,7 @@ export class RoomService {
     this.#watchers = new Watchers(on => broker.hearLobby(on))
   }
 
-  /** Connections on this instance, and rooms that have a member here. */
-  get connectionCount (): number { return this.#hub.peers.size }
+  /** Rooms that have a member on this instance. */
   get roomCount (): number { return this.#hub.roomCount }
 
   /** Begins to hear other instances. Resolves once they can reach this one. */
@@ -83,29 +83,21 @@ export class RoomService {
   /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */
   async close (): Promise<void> {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
-    if (this.#owed.size > 0) await this.#settleOwed()
+    await this.#departures.settle()
+    this.#departures.stop()
     for (const timer of this.#timers) clearTimeout(timer)
     this.#timers.clear()
     await this.#broker.close()
   }
 
-  /** A connection has opened. */
-  enter (peer: Peer): void { this.#hub.peers.add(peer) }
-
   /** A connection has closed: it leaves its room and watches no more. Never rejects. */
   async exit (peer: Peer): Promise<void> {
-    this.#hub.peers.delete(peer)
     const gone = Promise.all([this.#depart(peer), this.#watchers.remove(peer).catch(error => {
       this.#log.warn({ err: error }, 'could not stop listening to the lobby')
     })]).then(() => {})
     this.#underWay.add(gone)
     await gone
     this.#underWay.delete(gone)
-  }
-
-  /** Sends a frame to every connection of this instance. */
-  broadcast (frame: Frame): void {
-    for (const peer of this.#hub.peers) peer.send(frame)
   }
 
   /**
@@ -123,17 +115,21 @@ export class RoomService {
       return
     }
     this.#hub.expect(room)
+    this.#departures.forgive(room, peer.id)
     let seat: Seat
     let seated: Promise<void>
     try {
       const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
-      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers))
+      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers)).catch((error: unknown) => {
+        this.#departures.owe(room, peer.id) // its answer may have been lost, not its effect
+        throw error
+      })
       if (snapshot === 'full') throw new Refusal('room_full')
       const member = snapshot.members.find(({ connection_id: other }) => other === peer.id)
       if (member === undefined) throw new Refusal('internal', undefined, { cause: new Error('the store answered a join without its member') })
       const { epoch, version } = snapshot
       const change: RosterChange = { kind: 'joined', version, member }
-      this.#tell(snapshot.members.map(({ instance }) => instance), room, epoch, change)
+      this.#relay.change(snapshot.members.map(({ instance }) => instance), room, epoch, change)
       const roster = this.#hub.open(room, snapshot, peer.id)
       seat = new Seat(peer, roster, previous !== undefined)
       seated = new Promise(resolve => {
@@ -169,26 +165,8 @@ export class RoomService {
    * @throws Refusal not_in_room, peer_not_found, bad_message; unavailable when it reached only the members here
    */
   relay (peer: Peer, message: ClientMessageOf<'data'>, text: Buffer): void {
-    const { seat } = peer
-    if (seat === undefined) throw new Refusal('not_in_room', 'You must join a room before sending data')
-    const { roster } = seat
-    const { to } = message
-    const frame = isRelayable(text, message) ? relayFrame(seat.prefix, text) : rebuilt(peer, roster.room, message)
-    if (to === undefined) {
-      roster.deliver(peer.id, [], frame)
-      if (roster.isSpread) this.#send(roster.instances, roster, peer, [], frame)
-      return
-    }
-    const members = roster.resolve(to, peer.id)
-    if (members.length === 0) throw new Refusal('peer_not_found')
-    const here: string[] = []
-    const elsewhere = new Map<string, string[]>()
-    for (const { connection_id: id, instance } of members) {
-      if (instance === this.#broker.nonce) here.push(id)
-      else elsewhere.set(instance, [...elsewhere.get(instance) ?? [], id])
-    }
-    if (here.length > 0) roster.deliver(peer.id, here, frame)
-    for (const [instance, targets] of elsewhere) this.#send([instance], roster, peer, targets, frame)
+    if (peer.seat === undefined) throw new Refusal('not_in_room', 'You must join a room before sending data')
+    this.#relay.data(peer.seat, message, text)
   }
 
   /**
@@ -220,16 +198,13 @@ export class RoomService {
     return (snapshot?.members ?? []).map(({ instance, ...info }) => info)
   }
 
-  /** @throws Refusal forbidden, unavailable */
-  async watch (peer: Peer): Promise<void> {
+  /**
+   * Has a peer told of rooms being born and ending, or no longer.
+   * @throws Refusal forbidden, unavailable
+   */
+  async watch (peer: Peer, on: boolean): Promise<void> {
     if (!mayWatch(peer.identity)) throw new Refusal('forbidden', 'Watching needs a rooms claim in the token, or the role admin')
-    await this.#ask(this.#watchers.add(peer))
-  }
-
-  /** @throws Refusal forbidden, unavailable */
-  async unwatch (peer: Peer): Promise<void> {
-    if (!mayWatch(peer.identity)) throw new Refusal('forbidden', 'Watching needs a rooms claim in the token, or the role admin')
-    await this.#ask(this.#watchers.remove(peer))
+    await this.#ask(on ? this.#watchers.add(peer) : this.#watchers.remove(peer))
   }
 
   /**
@@ -252,30 +227,16 @@ export class RoomService {
     this.#hub.release(seat.roster)
     this.#watchers.leaving(peer, epoch)
     this.counts.leaves++
-    const emptied = await this.#leave(room, peer.id)
+    const emptied = await this.#departures.leave(room, peer.id)
     if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
     this.#watchers.left(peer, epoch, emptied)
   }
 
-  /** Takes a member out of the store and tells the others. @returns whether that ended the room; never rejects */
-  async #leave (room: string, connectionId: string): Promise<boolean> {
-    try {
-      const outcome = await this.#presence.leave(room, connectionId)
-      this.#owed.delete(connectionId)
-      if (outcome === undefined) return false
-      const { epoch, version, emptied, instances } = outcome
-      const change: RosterChange = { kind: 'left', version, connectionId }
-      this.#tell(instances, room, epoch, change)
-      const roster = this.#hub.find(epoch)
-      roster?.receive(change)
-      if (roster !== undefined) this.#hub.release(roster)
-      return emptied
-    } catch (error) {
-      this.#log.warn({ err: error, room, connection_id: connectionId }, 'the store did not take a leave; it is tried again')
-      if (this.#owed.size === 0) this.#after(OWED_MS, () => this.#settleOwed())
-      this.#owed.set(connectionId, room)
-      return false
-    }
+  /** A leave took effect: the other instances are told, and the members here. */
+  #left (room: string, connectionId: string, { epoch, version, instances }: Change): void {
+    const change: RosterChange = { kind: 'left', version, connectionId }
+    this.#relay.change(instances, room, epoch, change)
+    this.#hub.receive({ kind: 'change', epoch, room, change })
   }
 
   async #disband (room: string, requester: string | undefined): Promise<boolean> {
@@ -283,8 +244,8 @@ export class RoomService {
     if (outcome === undefined) return false
     const { epoch, version, instances } = outcome
     const change: RosterChange = { kind: 'disbanded', version, reason: 'user_requested' }
-    this.#tell(instances, room, epoch, change)
-    this.#hub.find(epoch)?.receive(change)
+    this.#relay.change(instances, room, epoch, change)
+    this.#hub.receive({ kind: 'change', epoch, room, change })
     return true
   }
 
@@ -294,23 +255,6 @@ export class RoomService {
       if (seat.peer.seat === seat) seat.peer.seat = undefined
       this.#watchers.left(seat.peer, roster.epoch, true)
     }
-  }
-
-  /** Passes a change on to the other instances that have to hear of it. */
-  #tell (instances: readonly string[], room: string, epoch: string, change: RosterChange): void {
-    const others = new Set(instances)
-    others.delete(this.#broker.nonce)
-    if (others.size === 0) return
-    const record = encodeRecord({ kind: 'change', epoch, room, change })
-    for (const instance of others) this.#broker.send(instance, record)
-  }
-
-  /** @throws Refusal unavailable when the message cannot leave for one of the instances */
-  #send (instances: Iterable<string>, { epoch, room }: Roster, { id: sender }: Peer, targets: string[], frame: Frame): void {
-    const record = encodeRecord({ kind: 'data', epoch, room, sender, targets, frame })
-    let taken = true
-    for (const instance of instances) taken = this.#broker.send(instance, record) && taken
-    if (!taken) throw new Refusal('unavailable', 'The message reached only the members on this instance', { data: { delivered: 'local' } })
   }
 
   /** Waits for the store. @throws Refusal unavailable when it does not answer or refuses */
@@ -328,21 +272,14 @@ export class RoomService {
     if (!roster.hasGap || roster.ended) return
     try {
       const snapshot = await this.#presence.snapshot(roster.room)
-      if (snapshot?.epoch === roster.epoch) {
-        this.#log.warn({ room: roster.room, version: roster.version, snapshot: snapshot.version }, 'a change of a room was lost; members are told the whole of it')
-        roster.resync(snapshot)
-      }
+      this.#log.warn({ room: roster.room, version: roster.version, snapshot: snapshot?.version }, 'a change of a room was lost; its members are told the whole of it')
+      if (snapshot?.epoch === roster.epoch) roster.resync(snapshot)
+      else roster.end()
     } catch (error) {
       this.#log.warn({ err: error, room: roster.room }, 'a change of a room was lost, and the store does not answer')
     }
     if (roster.hasGap) this.#after(GAP_MS, () => this.#repair(roster))
     else this.#hub.release(roster)
-  }
-
-  async #settleOwed (): Promise<void> {
-    const owed = [...this.#owed]
-    this.#owed.clear()
-    await Promise.all(owed.map(([connectionId, room]) => this.#leave(room, connectionId)))
   }
 
   async #renew (): Promise<void> {
@@ -371,13 +308,4 @@ function joinedFrame (roster: Roster, peer: Peer, id: RequestId | undefined): Fr
 
 function disbandedFrame (room: string, reason: DisbandReason): Frame {
   return frameOf({ type: 'room_disbanded', data: { room, reason } })
-}
-
-/** A relayed message made anew from what the protocol names. @throws Refusal when its data nests too deeply to be written */
-function rebuilt (peer: Peer, room: string, { data, to }: ClientMessageOf<'data'>): Frame {
-  try {
-    return frameOf({ type: 'data', from: infoOf(peer), room, data, ...(to !== undefined && { to }) })
-  } catch (error) {
-    throw new Refusal('bad_message', 'data: it nests too deeply', { cause: error })
-  }
 }

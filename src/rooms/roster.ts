@@ -154,10 +154,16 @@ export class Roster {
     for (const [version, due] of this.#ahead ?? []) {
       if (version > this.#version) continue
       this.#ahead?.delete(version)
-      if (due.seat !== undefined) this.#take(due.seat)
-      due.settled?.()
+      this.#settle(due)
     }
     this.#advance()
+  }
+
+  /** Ends a life that the store knows no more: it was disbanded, and word of it was lost. */
+  end (): void {
+    for (const due of this.#ahead?.values() ?? []) this.#settle(due)
+    this.#ahead = this.#early = undefined
+    if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason: 'user_requested' } })
   }
 
   /** Applies what waited, as far as there is no gap. */
@@ -175,6 +181,7 @@ export class Roster {
 
   #settle (due: Due): void {
     if (due.change.version === this.#version + 1 && !this.#ended) this.#apply(due)
+    else if (due.seat !== undefined) this.#take(due.seat) // known already, from a snapshot
     due.settled?.()
   }
 
@@ -213,7 +220,8 @@ export class Roster {
 
   #take (seat: Seat): void {
     const resident = this.#residents.get(seat.peer.id)
-    if (resident !== undefined) resident.seat = seat
+    if (resident === undefined || this.#ended) return
+    resident.seat = seat
     this.seats.push(seat)
   }
 

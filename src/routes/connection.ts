@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { validUntil, type Auth } from '../plugins/auth.ts'
@@ -10,7 +11,7 @@ import { Refusal } from '../protocol/refusal.ts'
 import { infoOf, type Identity, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
-import type { Beating, Heartbeat } from './heartbeat.ts'
+import type { Connections, Tended } from './connections.ts'
 import { Outbox, type OutboxQueue } from './outbox.ts'
 import type { Traffic } from './traffic.ts'
 
@@ -24,10 +25,8 @@ export interface ConnectionContext {
   readonly rooms: RoomService
   readonly auth: Auth
   readonly traffic: Traffic
-  readonly heartbeat: Heartbeat
+  readonly connections: Connections
   readonly outboxes: OutboxQueue
-  /** The connections that are open. */
-  readonly open: Set<Connection>
   readonly instanceId: string
   readonly pingIntervalMs: number
   readonly pongTimeoutMs: number
@@ -46,7 +45,7 @@ export interface ConnectionLog {
  * takes a while (a join) holds up what comes behind it: the socket is not read meanwhile, so the queue is bounded by
  * what the kernel and one read have brought already.
  */
-export class Connection implements Peer, Beating {
+export class Connection implements Peer, Tended {
   readonly id = randomUUID()
   identity: Identity
   seat: Seat | undefined = undefined
@@ -67,23 +66,16 @@ export class Connection implements Peer, Beating {
     this.#socket = socket
     this.#outbox = new Outbox(socket, tcp, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
-    this.#pingAt = context.heartbeat.now + Math.random() * context.pingIntervalMs
+    this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
     socket.on('message', (data: Buffer, isBinary: boolean) => { this.#receive(data, isBinary) })
     socket.on('pong', () => { this.#pongBy = Infinity })
     socket.on('close', () => { this.#end() })
     // The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows.
     socket.on('error', (error: Error) => { context.log.debug({ err: error, connection_id: this.id }, 'a client broke the WebSocket protocol') })
-    context.open.add(this)
-    context.heartbeat.add(this)
-    context.rooms.enter(this)
+    context.connections.add(this)
     context.traffic.connections++
     const { pingIntervalMs, instanceId } = context
     this.send(frameOf({ type: 'welcome', data: { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs } }))
-  }
-
-  /** Resolves when the socket is closed on both sides. To be asked for while it is open. */
-  get gone (): Promise<void> {
-    return new Promise(resolve => { this.#socket.once('close', () => { resolve() }) })
   }
 
   send (frame: Frame): void {
@@ -106,13 +98,13 @@ export class Connection implements Peer, Beating {
     this.#end()
   }
 
-  /** Tells the client that this instance goes away, and closes. */
-  goAway (reason: string, reconnectAfterMs: number): void {
+  async goAway (reason: string, reconnectAfterMs: number): Promise<void> {
+    const gone = once(this.#socket, 'close')
     this.send(frameOf({ type: 'goaway', data: { reason, reconnect_after_ms: reconnectAfterMs } }))
     this.close(1012)
+    await gone
   }
 
-  /** @inheritdoc */
   beat (now: number): void {
     const { pingIntervalMs, pongTimeoutMs, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
@@ -182,8 +174,8 @@ export class Connection implements Peer, Beating {
       case 'join': return rooms.join(this, message)
       case 'leave': return rooms.leave(this, message.id)
       case 'disband_room': return rooms.disband(this)
-      case 'watch': return rooms.watch(this).then(() => { this.#reply({ type: 'watching' }, message.id) })
-      case 'unwatch': return rooms.unwatch(this).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
+      case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
+      case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
       case 'refresh':
         this.#refresh(message)
         return undefined
@@ -237,8 +229,7 @@ export class Connection implements Peer, Beating {
     this.#closed = true
     this.#waiting = []
     this.#outbox.close()
-    this.#context.heartbeat.delete(this)
-    this.#context.open.delete(this)
+    this.#context.connections.delete(this)
     if (!this.#busy) this.#exit()
   }
 

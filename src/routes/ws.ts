@@ -3,7 +3,8 @@ import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import type { Identity } from '../rooms/peer.ts'
-import { Connection } from './connection.ts'
+import { Connection, type ConnectionContext } from './connection.ts'
+import { OutboxQueue } from './outbox.ts'
 
 declare module 'fastify' {
   interface FastifyRequest { turnipIdentity: Identity | undefined }
@@ -34,7 +35,8 @@ export function isAllowed (origin: string | undefined, allowed: readonly string[
  * it answers what the upgrade would have answered, for browsers, which show none of it on a failed WebSocket.
  */
 export default async function ws (fastify: FastifyInstance): Promise<void> {
-  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: context } = fastify
+  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipMetrics: { traffic }, log } = fastify
+  const context: ConnectionContext = { ...config, connections, rooms, auth, traffic, log, outboxes: new OutboxQueue() }
   fastify.decorateRequest('turnipIdentity', undefined)
 
   fastify.route({
