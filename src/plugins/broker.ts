@@ -4,7 +4,6 @@ import type { Broker } from '../broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../broker/memory-broker.ts'
 import { RedisBroker } from '../broker/redis-broker.ts'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import type { Config } from '../config.ts'
 import type { RedisNames } from '../presence/redis-presence.ts'
 
 declare module 'fastify' {
@@ -16,13 +15,16 @@ declare module 'fastify' {
   }
 }
 
-/** Keys and channels. A realm's name holds no colon and a room's no brace, so no name can reach out of its place. */
-export function createNames ({ realm, redisDb }: Pick<Config, 'realm' | 'redisDb'>): FastifyInstance['turnipNames'] {
+/**
+ * Keys and channels. A realm's name holds no colon and a room's no brace, so no name can reach out of its place.
+ * @param db the database that the connection uses: a URL or a host's client may name another than REDIS_DB
+ */
+export function createNames (realm: string, db: number): FastifyInstance['turnipNames'] {
   const prefix = `turnip:${realm}:`
   return {
     room: name => `${prefix}room:{${name}}`,
-    inbox: nonce => `${prefix}${redisDb}:inbox:${nonce}`,
-    lobby: `${prefix}${redisDb}:lobby`
+    inbox: nonce => `${prefix}${db}:inbox:${nonce}`,
+    lobby: `${prefix}${db}:lobby`
   }
 }
 
@@ -30,7 +32,7 @@ export function createNames ({ realm, redisDb }: Pick<Config, 'realm' | 'redisDb
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipRedis: redis, turnipMetrics: metrics, turnipNonce: nonce, log } = fastify
   const exchange = new MemoryExchange()
-  const names = createNames(config)
+  const names = createNames(config.realm, redis?.commands.options.db ?? 0)
   fastify.decorate('turnipNames', names)
   fastify.decorate('turnipAnnounce', event => { exchange.announce(event) })
   const broker: Broker = redis === undefined
