@@ -1,13 +1,13 @@
 import { parseArgs } from 'node:util'
 
 /**
- * Reads flags (there are no other options in these scripts). `--help` prints the text and ends the process well, a flag
- * that is not known ends it with one line: nobody wants a stack for a typing error.
+ * Reads flags: `--name` or `--name value`. `--help` prints the text and ends the process well, a flag that is not known
+ * ends it with one line: nobody wants a stack for a typing error.
  *
- * @template {string} [Name=never]
+ * @template {Record<string, { type: 'boolean' | 'string', short?: string }>} [Flags={}]
  * @param {string} help
- * @param {Record<Name, { type: 'boolean', short: string }>} [flags]
- * @returns {Partial<Record<Name | 'help', boolean>>}
+ * @param {Flags} [flags]
+ * @returns {{ [Name in keyof Flags]?: Flags[Name]['type'] extends 'boolean' ? boolean : string }}
  */
 export function readFlags (help, flags) {
   /** @type {Partial<Record<string, unknown>>} */
@@ -22,5 +22,5 @@ export function readFlags (help, flags) {
     process.stdout.write(help)
     process.exit(0)
   }
-  return /** @type {Partial<Record<Name | 'help', boolean>>} */ (values)
+  return /** @type {ReturnType<typeof readFlags<Flags>>} */ (values)
 }

@@ -95,7 +95,7 @@ interface AuthMetrics {
 
 function createAuthMetrics (registry: Registry): AuthMetrics {
   const registers = [registry]
-  const attempts = new Counter({ registers, name: 'turnip_auth_attempts_total', help: 'Checks of a token before a connection', labelNames: ['realm', 'result'] })
+  const attempts = new Counter({ registers, name: 'turnip_auth_attempts_total', help: 'Checks of a token', labelNames: ['realm', 'result'] })
   const successes = new Counter({ registers, name: 'turnip_auth_success_total', help: 'Tokens that were accepted', labelNames: ['realm'] })
   const failures = new Counter({ registers, name: 'turnip_auth_failures_total', help: 'Tokens that were refused, and why', labelNames: ['realm', 'reason'] })
   const validations = new Counter({ registers, name: 'turnip_token_validations_total', help: 'Tokens by outcome', labelNames: ['result', 'reason'] })
