@@ -75,7 +75,10 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
     await fastify.register(presence)
     await fastify.register(rooms)
     await fastify.register(websocket)
-    await fastify.register(fastifyCors, { origin: config.allowedOrigins === '*' ? '*' : [...config.allowedOrigins], exposedHeaders: 'retry-after' })
+    // A host's own @fastify/cors answers for all its routes, ours too: a second would not stand beside it.
+    if (!fastify.hasRequestDecorator('corsPreflightEnabled')) {
+      await fastify.register(fastifyCors, { origin: config.allowedOrigins === '*' ? '*' : [...config.allowedOrigins], exposedHeaders: 'retry-after' })
+    }
     fastify.setErrorHandler(sendRefusal)
 
     const status = createStatus(fastify)

@@ -105,18 +105,19 @@ export function variablesOf (options: Readonly<Partial<Record<keyof Config, unkn
   const variables: Record<string, unknown> = {}
   for (const name of names) {
     const value = options[name]
-    if (value !== undefined) variables[settings[name].env] = Array.isArray(value) ? value.join(',') : value
+    // An empty list is no absent one: without this, it would let everybody in.
+    if (value !== undefined) variables[settings[name].env] = Array.isArray(value) ? value.join(',') || '[]' : value
   }
   return variables
 }
 
-/** The variables that are settings and say something: an empty one counts as absent. */
+/** The variables that are settings and say something: an empty one counts as absent; so does null, or it would be 0 or false. */
 export function givenOf (environment: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const given: Record<string, unknown> = {}
   for (const name of names) {
     const { env } = settings[name]
     const value = environment[env]
-    if (value !== undefined && value !== '') given[env] = value
+    if (value !== undefined && value !== null && value !== '') given[env] = value
   }
   return given
 }
@@ -135,29 +136,32 @@ export function readConfig (environment: Readonly<Record<string, unknown>>): Con
   }
 }
 
+/** What a wrong setting is called: by its variable, or by its option, where setting the variable would change nothing. */
+export type Naming = 'variable' | 'option'
+
 /** From checked variables to the configuration. @throws SettingError when settings do not go together */
-export function configOf (variables: Readonly<Record<string, unknown>>): Config {
+export function configOf (variables: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): Config {
   const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string }
   const { accessSecret, environment, metricsAuth, metricsUsername, metricsPassword } = values
-  if (accessSecret === '') throw wrong('accessSecret', variables)
-  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', variables)
-  if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', variables)
-  if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', variables)
+  if (accessSecret === '') throw wrong('accessSecret', variables, naming)
+  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', variables, naming)
+  if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', variables, naming)
+  if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', variables, naming)
   const { allowedOrigins } = values
   return { ...values, allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()) }
 }
 
 /** What a validator says of a variable, in one line. Anything else is handed back as it is. */
-export function settingErrorOf (error: unknown, given: Readonly<Record<string, unknown>>): unknown {
+export function settingErrorOf (error: unknown, given: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): unknown {
   const [first] = (error as { errors?: Array<{ instancePath: string }> }).errors ?? []
   const env = first?.instancePath.slice(1)
   const name = names.find(candidate => settings[candidate].env === env)
-  return name === undefined ? error : wrong(name, given)
+  return name === undefined ? error : wrong(name, given, naming)
 }
 
-function wrong (name: keyof Config, given: Readonly<Record<string, unknown>>): Error {
+function wrong (name: keyof Config, given: Readonly<Record<string, unknown>>, naming: Naming): Error {
   const { env, takes, secret } = settings[name]
   const value = given[env]
   const got = value === undefined || value === '' ? 'is not set' : secret ? 'has a wrong value' : `is ${JSON.stringify(value)}`
-  return new SettingError(env, got, takes)
+  return new SettingError(naming === 'option' ? name : env, got, takes)
 }

@@ -12,8 +12,11 @@ declare module 'fastify' {
   }
 }
 
-/** Settings as an embedding application gives them, or the environment that they are read from. Never both. */
-export type ConfigSource = Partial<{ [name in keyof Config]: Config[name] | string }> & {
+/**
+ * Settings as an embedding application gives them, or the environment that they are read from. Never both. Numbers,
+ * booleans and lists may be given as the words of the environment; what is one of a few words stays one of them.
+ */
+export type ConfigSource = Partial<{ [name in keyof Config]: Config[name] | (Config[name] extends string ? never : string) }> & {
   /** Variables to read the settings from, instead of options. Only the entry points of a process of its own pass it. */
   env?: Readonly<Record<string, unknown>>
 }
@@ -23,6 +26,7 @@ export type ConfigSource = Partial<{ [name in keyof Config]: Config[name] | stri
  * @throws SettingError with one line that says which setting is wrong and what it takes
  */
 export async function loadConfig (host: FastifyInstance, { env, ...options }: ConfigSource): Promise<Config> {
+  const naming = env === undefined ? 'option' : 'variable'
   const given = givenOf(env ?? variablesOf(options))
   let variables: Record<string, unknown> = {}
   try {
@@ -31,9 +35,9 @@ export async function loadConfig (host: FastifyInstance, { env, ...options }: Co
       variables = scope.getDecorator('turnipVariables')
     })
   } catch (error) {
-    throw settingErrorOf(error, given)
+    throw settingErrorOf(error, given, naming)
   }
-  return configOf(variables)
+  return configOf(variables, naming)
 }
 
 /** Decorates `turnipConfig` and `turnipNonce`. */

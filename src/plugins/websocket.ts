@@ -1,9 +1,10 @@
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
-import { HostWebSocketError } from '../errors.ts'
+import { HostWebSocketError, HttpRefusal } from '../errors.ts'
 import { Connections } from '../routes/connections.ts'
 
 declare module 'fastify' {
@@ -49,9 +50,17 @@ export async function provideWebSocket (host: FastifyInstance, config: Config): 
     closeTimeout: (options.closeTimeout ?? Infinity) > CLOSE_TIMEOUT_MS,
     perMessageDeflate: Boolean(options.perMessageDeflate),
     skipUTF8Validation: Boolean(options.skipUTF8Validation),
-    handleProtocols: options.handleProtocols === undefined
+    handleProtocols: typeof options.handleProtocols !== 'function' // ws itself says null of one it has not
   }).filter(([, isLaxer]) => isLaxer).map(([name]) => name)
   if (laxer.length > 0) throw new HostWebSocketError(laxer.join(', '))
+}
+
+/**
+ * A WebSocket at a route that has none gets an answer. The library would open it only to close it, and write its address
+ * into the log, token and all.
+ */
+function refuseStray ({ ws, routeOptions: { url } }: FastifyRequest, _reply: unknown, done: (error?: Error) => void): void {
+  done(ws && url?.endsWith('/ws') !== true ? new HttpRefusal(404, 'not_found', 'There is no WebSocket at this address: clients open …/ws') : undefined)
 }
 
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
@@ -61,8 +70,13 @@ export default fp(async (fastify: FastifyInstance) => {
   metrics.watchConnections(connections)
   fastify.decorate('turnipConnections', connections)
 
+  fastify.addHook('onRequest', refuseStray)
+
   const upgrading = new Set<Socket>()
-  fastify.server.on('upgrade', track)
+  fastify.server.prependListener('upgrade', track) // first: the library may have the WebSocket open before it returns
+  // An open WebSocket has an owner who ends it: a connection here, another Turnip, the host.
+  fastify.websocketServer.on('connection', settled)
+  function settled (_socket: unknown, { socket }: IncomingMessage): void { upgrading.delete(socket) }
   function track (_request: unknown, socket: Socket): void {
     upgrading.add(socket)
     socket.once('close', () => { upgrading.delete(socket) })
@@ -74,6 +88,7 @@ export default fp(async (fastify: FastifyInstance) => {
     await connections.drain(config.drainTimeoutMs)
     // An upgrade that came too late was answered 503; nobody else ends its socket, and the server would wait for it.
     fastify.server.off('upgrade', track)
+    fastify.websocketServer.off('connection', settled)
     for (const socket of upgrading) socket.destroy()
   })
 }, { name: 'turnip-websocket', dependencies: ['turnip-config', 'turnip-metrics', 'turnip-lifecycle', 'turnip-rooms'] })
