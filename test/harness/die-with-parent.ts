@@ -8,7 +8,7 @@ export interface Exit {
 }
 
 // `read` ends when the pipe does, and the kernel closes the pipe however the test process dies, SIGKILL included.
-const WATCHDOG = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf "$2"'
+const WATCHDOG = 'read -r _; kill -9 "$1" 2>/dev/null; [ -z "$2" ] || rm -rf "$2"'
 
 /**
  * Takes care that neither the child nor its directory outlives the test process, and that the directory goes when the
@@ -16,12 +16,7 @@ const WATCHDOG = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf "$2"'
  * A child that is stopped (SIGSTOP) is killed all the same.
  */
 export function dieWithParent (child: ChildProcess, directory: string): Promise<Exit> {
-  // Detached: the Ctrl-C that ends the tests must not end the watchdog before it has done its work.
-  const watchdog = spawn('sh', ['-c', WATCHDOG, 'sh', String(child.pid), directory], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true
-  })
-  watchdog.unref()
+  const watchdog = watch(child.pid, directory)
 
   return new Promise(resolve => {
     child.once('close', (code, signal) => {
@@ -32,6 +27,19 @@ export function dieWithParent (child: ChildProcess, directory: string): Promise<
         .finally(() => { resolve({ code, signal }) })
     })
   })
+}
+
+/** Takes care that a process that a child of ours has started does not outlive the test process. @param ended when it is gone */
+export function grandchildDiesToo (pid: number, ended: Promise<unknown>): void {
+  const watchdog = watch(pid, '')
+  void ended.finally(() => { watchdog.kill('SIGKILL') })
+}
+
+function watch (pid: number | undefined, directory: string): ChildProcess {
+  // Detached: the Ctrl-C that ends the tests must not end the watchdog before it has done its work.
+  const watchdog = spawn('sh', ['-c', WATCHDOG, 'sh', String(pid), directory], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+  watchdog.unref()
+  return watchdog
 }
 
 /** Sends the signal and waits; a child that has not ended by the limit is killed, which its exit then tells. */

@@ -34,7 +34,8 @@ export interface TurnipProcess {
   signal (signal: NodeJS.Signals): void
 }
 
-interface ListeningLine {
+/** What a server says once it can be reached. */
+export interface ListeningLine {
   url: string
   metrics_url?: string
 }
@@ -48,15 +49,22 @@ const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'NODE_OPTIONS', 'NODE_V8_CO
 const START_LIMIT_MS = 30_000
 
 // Beyond the longest drain.
-const STOP_LIMIT_MS = 40_000
+export const STOP_LIMIT_MS = 40_000
 
 /** The standalone server as a process of its own, on free ports, with rooms in memory unless REDIS_URL says otherwise. */
-export async function startTurnip (options: TurnipProcessOptions = {}): Promise<TurnipProcess> {
+export async function startTurnip ({ built = false, ...options }: TurnipProcessOptions = {}): Promise<TurnipProcess> {
+  return await launch(program(built), createListeningParser(), options)
+}
+
+/** Runs a program of Node's until it says where it listens, and hands it over. Whatever happens, it does not outlive us. */
+export async function launch (
+  args: string[], parse: (line: string) => ListeningLine | undefined, { env = {}, startLimitMs = START_LIMIT_MS }: Omit<TurnipProcessOptions, 'built'>
+): Promise<TurnipProcess> {
   // A directory of its own, so that a .env of the developer's is not read either.
   const directory = await mkdtemp(join(tmpdir(), 'turnip-server-'))
-  const child = spawn(process.execPath, program(options.built ?? false), {
+  const child = spawn(process.execPath, args, {
     cwd: directory,
-    env: environment(options.env ?? {}),
+    env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = dieWithParent(child, directory)
@@ -66,13 +74,12 @@ export async function startTurnip (options: TurnipProcessOptions = {}): Promise<
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', line => {
         logs.push(line)
-        const found = parseListeningLine(line)
+        const found = parse(line)
         if (found !== undefined) resolve(found)
       })
     }
   })
 
-  const startLimitMs = options.startLimitMs ?? START_LIMIT_MS
   const limit = setTimeout(() => {
     logs.push(`(killed: not listening after ${startLimitMs} ms)`)
     child.kill('SIGKILL')
@@ -108,7 +115,6 @@ function environment (given: Record<string, string | undefined>): NodeJS.Process
   const inherited = Object.fromEntries(INHERITED.map(name => [name, process.env[name]]))
   const all = {
     ...inherited,
-    // JSON on stdout, which parseListeningLine reads.
     ENVIRONMENT: 'production',
     PORT: '0',
     PUBLIC_IP: '127.0.0.1',
@@ -123,8 +129,21 @@ function environment (given: Record<string, string | undefined>): NodeJS.Process
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
 }
 
+/** Finds where the server listens in what it logs: one line of JSON, or the lines of pino-pretty with ENVIRONMENT=development. */
+function createListeningParser (): (line: string) => ListeningLine | undefined {
+  let fields: Record<string, string> | undefined
+  return line => {
+    if (line.startsWith('{')) return parseListeningLine(line)
+    if (line.endsWith(': Turnip is listening')) fields = {}
+    const [, name, value] = /^ {4}(\w+): "(.*)"$/.exec(line) ?? []
+    if (fields === undefined || name === undefined || value === undefined) return undefined
+    fields[name] = value
+    // The last one.
+    return name === 'realm' ? listeningLineOf(fields) : undefined
+  }
+}
+
 function parseListeningLine (line: string): ListeningLine | undefined {
-  if (!line.startsWith('{')) return undefined
   let entry: unknown
   try {
     entry = JSON.parse(line)
@@ -133,6 +152,10 @@ function parseListeningLine (line: string): ListeningLine | undefined {
   }
   if (typeof entry !== 'object' || entry === null) return undefined
   if (!('msg' in entry) || entry.msg !== 'Turnip is listening') return undefined
+  return listeningLineOf(entry)
+}
+
+function listeningLineOf (entry: object): ListeningLine | undefined {
   if (!('url' in entry) || typeof entry.url !== 'string') return undefined
   const { url } = entry
   return 'metrics_url' in entry && typeof entry.metrics_url === 'string' ? { url, metrics_url: entry.metrics_url } : { url }

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import fastifyWebsocket from '@fastify/websocket'
+import Fastify from 'fastify'
+import turnip, { webSocketOptions, type Config, type TurnipOptions } from '../../src/app.ts'
+import { settings } from '../../src/config.ts'
+import { Client } from '../harness/client.ts'
+import { claimsOf, sign, tokenFor } from '../harness/token.ts'
+import { ACCESS_SECRET } from '../harness/turnip-process.ts'
+import { getJson } from './full-host.ts'
+
+const basics = { prefix: '/rtc', accessSecret: ACCESS_SECRET, redisUrl: 'memory:' }
+
+/** An application that listens, with nothing but Turnip in it. */
+async function start (t: TestContext, options: TurnipOptions = {}): Promise<{ config: Config, url: string, wsUrl: string }> {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(turnip, { ...basics, ...options })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  return { config: app.turnip.config, url, wsUrl: `${url.replace('http', 'ws')}/rtc/ws` }
+}
+
+/** @param options of any kind: JavaScript checks none */
+async function refusal (t: TestContext, options: object): Promise<Error & { code?: string }> {
+  const app = Fastify()
+  t.after(() => app.close())
+  try {
+    await app.register(turnip, { ...basics, ...options })
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('these options were taken')
+}
+
+await test('neither the environment nor a .env in the current directory says anything', async t => {
+  const { config: expected } = await start(t)
+
+  // Values that would be taken, all other than the defaults.
+  const others: Record<keyof Config, string> = {
+    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', maxRoomMembers: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', redisTimeoutMs: '51', drainTimeoutMs: '1'
+  }
+  const variables = (Object.keys(settings) as Array<keyof Config>).map(name => [settings[name].env, others[name]] as const)
+  const directory = await mkdtemp(join(tmpdir(), 'turnip-embedding-'))
+  await writeFile(join(directory, '.env'), variables.map(([name, value]) => `${name}="${value}"\n`).join(''))
+  const before = { cwd: process.cwd(), env: { ...process.env } }
+  t.after(async () => {
+    process.chdir(before.cwd)
+    for (const [name] of variables) {
+      delete process.env[name]
+      if (before.env[name] !== undefined) process.env[name] = before.env[name]
+    }
+    await rm(directory, { recursive: true })
+  })
+  process.chdir(directory)
+  const fromFile = await start(t)
+  assert.deepEqual(fromFile.config, expected)
+  for (const [name, value] of variables) process.env[name] = value
+  const { config, url, wsUrl } = await start(t)
+  assert.deepEqual(config, expected)
+  assert.equal(config.realm, 'development')
+
+  const ann = await Client.open(wsUrl, 'ann')
+  const bob = await Client.open(wsUrl, 'bob')
+  await ann.join('standup')
+  await bob.join('standup')
+  const secret = others.accessSecret
+  assert.equal((await getJson(`${url}/rtc/ws?token=${sign(claimsOf('eve', { realm: 'environment' }), { secret })}`)).status, 401)
+  assert.equal((await getJson(`${url}/rtc/generate-token`)).status, 404)
+})
+
+await test('options are taken as numbers, booleans and lists', async t => {
+  const { config, url, wsUrl } = await start(t, {
+    maxRoomMembers: 1, enableMetrics: false, tokenExpRequired: false, allowedOrigins: ['https://App.example.com', 'http://localhost:3000'], pingIntervalMs: 5000
+  })
+  assert.deepEqual(config.allowedOrigins, ['https://app.example.com', 'http://localhost:3000'])
+  assert.equal(config.pingIntervalMs, 5000)
+  assert.equal((await getJson(`${url}/rtc/metrics`)).status, 404)
+
+  const from = async (origin: string, claims = {}): Promise<Client> => await Client.openWith(`${wsUrl}?token=${tokenFor('ann', claims)}`, [], { origin })
+  await assert.rejects(from('https://evil.example'), /^Error: 403/)
+  const ann = await from('https://app.example.com', { exp: undefined })
+  const bob = await from('http://localhost:3000')
+  await ann.join('standup')
+  assert.equal((await bob.refused({ type: 'join', room: 'standup' })).code, 'room_full')
+})
+
+await test('options are taken as the words of the environment too', async t => {
+  const { config } = await start(t, { maxRoomMembers: '7', enableMetrics: 'false', allowedOrigins: 'https://a.example, https://b.example', trustProxy: 'true' })
+  assert.equal(config.maxRoomMembers, 7)
+  assert.equal(config.enableMetrics, false)
+  assert.equal(config.trustProxy, true)
+  assert.deepEqual(config.allowedOrigins, ['https://a.example', 'https://b.example'])
+})
+
+await test('an option that is absent, undefined or empty has its default', async t => {
+  // From JavaScript, whatever the types say.
+  const nothing = { maxRoomMembers: null, tokenExpRequired: null, sendBufferBytes: '', realm: undefined } as unknown as TurnipOptions
+  const { config } = await start(t, nothing)
+  assert.equal(config.maxRoomMembers, 100)
+  assert.equal(config.tokenExpRequired, true)
+  assert.equal(config.sendBufferBytes, 1_048_576)
+  assert.equal(config.realm, 'development')
+})
+
+const wrong: Array<[object, RegExp]> = [
+  [{ accessSecret: '' }, /^accessSecret is not set; it takes the secret /],
+  [{ accessSecret: 'short', environment: 'production' }, /^accessSecret has a wrong value; it takes .*32 bytes/],
+  [{ realm: 'no spaces' }, /^realm is "no spaces"; it takes 1 to 64 of /],
+  [{ port: 70_000 }, /^port is 70000; it takes an integer from 0 to 65535$/],
+  [{ pingIntervalMs: 'soon' }, /^pingIntervalMs is "soon"; it takes milliseconds /],
+  [{ maxRoomMembers: 1.5 }, /^maxRoomMembers is 1\.5; it takes an integer /],
+  [{ enableMetrics: 'perhaps' }, /^enableMetrics is "perhaps"; it takes true or false$/],
+  [{ metricsAuth: 'digest' }, /^metricsAuth is "digest"; it takes none, basic$/],
+  [{ metricsAuth: 'basic', metricsUsername: 'ann' }, /^metricsPassword is not set; /],
+  [{ allowedOrigins: ['https://a.example', 'b.example'] }, /^allowedOrigins is "https:\/\/a\.example,b\.example"; it takes \* or origins /],
+  [{ allowedOrigins: [] }, /^allowedOrigins is "\[\]"; it takes \* or origins /],
+  [{ redisUrl: 'http://:hidden@localhost' }, /^redisUrl has a wrong value; it takes redis:/]
+]
+
+for (const [options, message] of wrong) {
+  await test(`the wrong option ${JSON.stringify(options)} stops the start with one line that names it`, async t => {
+    const error = await refusal(t, options)
+    assert.equal(error.code, 'TURNIP_ERR_SETTING')
+    assert.match(error.message, message)
+    assert.doesNotMatch(error.message, /\n|short|hidden/)
+  })
+}
+
+await test('a wrong option stops a host that does not wait for the registration too', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  void app.register(turnip, { ...basics, realm: 'no spaces' })
+  await assert.rejects(async () => { await app.ready() }, { code: 'TURNIP_ERR_SETTING' })
+})
+
+await test('a host’s lax @fastify/websocket stops the start and is told what is laxer', async t => {
+  const start = async (options: object, more: TurnipOptions = {}): Promise<void> => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(fastifyWebsocket, options)
+    await app.register(turnip, { ...basics, ...more })
+  }
+  const laxer = (list: string): object => ({
+    code: 'TURNIP_ERR_HOST_WEBSOCKET',
+    message: `The host's @fastify/websocket is laxer than Turnip's limits (${list}): register it with { options: webSocketOptions() } from turnip`
+  })
+  await assert.rejects(start({}), laxer('maxPayload, maxFragments, closeTimeout, handleProtocols'))
+  await assert.rejects(start({ options: { ...webSocketOptions(), perMessageDeflate: true, skipUTF8Validation: true } }), laxer('perMessageDeflate, skipUTF8Validation'))
+  await assert.rejects(start({ options: webSocketOptions({ maxPayloadBytes: 65_537 }) }), laxer('maxPayload'))
+  await assert.rejects(start({ options: webSocketOptions() }, { maxPayloadBytes: 65_535 }), laxer('maxPayload'))
+  await start({ options: webSocketOptions() })
+  await start({ options: webSocketOptions({ maxPayloadBytes: 1024 }) })
+  await start({ options: webSocketOptions({ maxPayloadBytes: 1_000_000 }) }, { maxPayloadBytes: 1_000_000 })
+})
+
+await test('no token comes into the log of a host that logs every request', async t => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
+  t.after(() => app.close())
+  await app.register(turnip, basics)
+  app.get('/own', async () => 'own')
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const wsUrl = `${url.replace('http', 'ws')}/rtc`
+  const tokens = [tokenFor('ann'), tokenFor('eve', { realm: 'other' }), sign(claimsOf('eve'), { secret: 'not ours' }), 'no.token.at-all']
+
+  const ann = await Client.open(`${wsUrl}/ws`, 'ann')
+  for (const token of tokens) {
+    for (const path of ['ws', 'health', 'health/live', 'info', 'metrics']) {
+      await (await fetch(`${url}/rtc/${path}?token=${token}`)).arrayBuffer()
+      await (await fetch(`${url}/rtc/${path}`, { headers: { authorization: `Bearer ${token}` } })).arrayBuffer()
+    }
+    for (const path of ['health', 'metrics', 'info']) await assert.rejects(Client.openWith(`${wsUrl}/${path}?token=${token}`), /^Error: 404/)
+    if (token !== tokens[0]) {
+      await assert.rejects(Client.openWith(`${wsUrl}/ws?token=${token}`), /^Error: 401/)
+      await assert.rejects(Client.openWith(`${wsUrl}/ws`, ['turnip', `bearer.${token}`]), /^Error: 401/)
+    }
+    ann.send({ type: 'refresh', token })
+    await ann.fence()
+  }
+  const bob = await Client.openWith(`${wsUrl}/ws`, ['turnip', `bearer.${tokenFor('bob')}`])
+  await (await fetch(`${url}/own?plain=yes`)).arrayBuffer()
+  await Promise.all([ann.close(), bob.close()])
+  await app.close()
+
+  const log = lines.join('')
+  assert.match(log, /"path":"\/rtc\/ws"/)
+  assert.match(log, /"url":"\/own\?plain=yes"/) // the host's own routes are logged as before
+  for (const token of [...tokens, tokenFor('bob')]) {
+    const signature = token.slice(token.lastIndexOf('.') + 1)
+    assert.equal(lines.find(line => line.includes(token) || line.includes(signature)), undefined)
+  }
+  assert.doesNotMatch(log, /eyJ|token=/)
+})

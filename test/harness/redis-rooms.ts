@@ -1,0 +1,42 @@
+import { Redis } from 'ioredis'
+
+/** A room as the store has it. */
+export interface StoredRoom {
+  epoch: string
+  version: number
+  /** By connection_id. */
+  members: Map<string, { user_id: string, username: string }>
+}
+
+/** Looks at what the servers keep in a Redis. */
+export class RedisRooms {
+  readonly #redis: Redis
+  readonly #realm: string
+
+  constructor (url: string, realm = 'development') {
+    this.#redis = new Redis(url)
+    this.#realm = realm
+  }
+
+  /** @returns undefined when there is no such room */
+  async find (room: string): Promise<StoredRoom | undefined> {
+    const { '#epoch': epoch, '#version': version, ...fields } = await this.#redis.hgetall(`turnip:${this.#realm}:room:{${room}}`)
+    if (epoch === undefined || version === undefined) return undefined
+    const members: StoredRoom['members'] = new Map()
+    for (const [name, value] of Object.entries(fields)) {
+      if (name.startsWith('#')) continue
+      const { user_id, username } = JSON.parse(value.slice(value.indexOf('{'))) as { user_id: string, username: string }
+      members.set(name, { user_id, username })
+    }
+    return { epoch, version: Number(version), members }
+  }
+
+  /** Keys of ours, of all realms. */
+  async keys (): Promise<string[]> {
+    return await this.#redis.keys('turnip:*')
+  }
+
+  async close (): Promise<void> {
+    await this.#redis.quit()
+  }
+}
