@@ -12,6 +12,9 @@ import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
 import { serverLimits } from './standalone.ts'
 
+/** What closing may take beyond the drain, ms: whatever hangs, the process ends. */
+const CLOSE_LIMIT_MS = 8000
+
 if (process.argv.includes('--help')) {
   console.log('Usage: node dist/server.js\n\nA WebRTC signaling server. Settings come from the environment or from .env: see .env.example.')
   process.exit(0)
@@ -41,6 +44,7 @@ async function stop (signal: string): Promise<void> {
   if (stopping) process.exit(1)
   stopping = true
   app.log.info({ signal }, 'Turnip is going away')
+  setTimeout(() => { process.exit(1) }, config.drainTimeoutMs + CLOSE_LIMIT_MS).unref()
   await app.close()
   await operations?.close() // last, so that probes see the drain
   process.exit(0)

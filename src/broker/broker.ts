@@ -6,11 +6,11 @@
  * - Records of one sender reach one receiver in the order sent, and at most once.
  * - `send` never blocks and never throws. Records may be lost when the connection or the receiver is: a receiver
  *   notices by the versions of its rooms.
- * - What waits for one inbox is bounded by INBOX_QUEUE_BYTES.
+ * - What waits to leave is bounded: by INBOX_QUEUE_BYTES, and by twice as much for what is vital.
  */
 import type { LobbyEvent } from './lobby-event.ts'
 
-/** The most that may wait for one inbox, in bytes. A receiver or a Redis that takes nothing must not grow this process. */
+/** The most that may wait for one inbox, in bytes. A Redis that takes nothing must not grow this process. */
 export const INBOX_QUEUE_BYTES = 8 * 1024 * 1024
 
 /** What arrives, handed over synchronously, in order. A throwing handler loses the record it was given, no other. */
@@ -29,11 +29,12 @@ export interface Broker {
 
   /**
    * Queues a record for an instance; all that is queued for it in one turn of the event loop travels together.
+   * @param vital whether its loss costs more than a message: a change of a room
    * @returns whether it was taken: false when nothing can leave at the moment or too much waits already
    */
-  send (instance: string, record: Buffer): boolean
+  send (instance: string, record: Buffer, vital?: boolean): boolean
 
-  /** Hears the lobby from now on (resolves once it does), or no longer. */
+  /** Hears the lobby from now on (resolves once it does, rejects when it cannot), or no longer (never rejects). */
   hearLobby (on: boolean): Promise<void>
 
   /** Delivers what was queued and stops. Nothing is handed over afterwards. */

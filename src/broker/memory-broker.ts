@@ -1,4 +1,4 @@
-import type { Broker, BrokerHandlers } from './broker.ts'
+import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
 import type { LobbyEvent } from './lobby-event.ts'
 
 /** Where memory brokers meet: the inboxes and the lobby of one process. With `memory:` an app is alone in its own. */
@@ -16,11 +16,13 @@ export class MemoryBroker implements Broker {
   readonly nonce: string
   readonly #exchange: MemoryExchange
   #handlers: BrokerHandlers | undefined
-  #queue: Array<readonly [string, Buffer]> = []
+  readonly #log: { error (context: object, message: string): void }
+  #queues = new Map<string, { records: Buffer[], bytes: number }>()
 
-  constructor (nonce: string, exchange: MemoryExchange) {
+  constructor (nonce: string, exchange: MemoryExchange, log: { error (context: object, message: string): void }) {
     this.nonce = nonce
     this.#exchange = exchange
+    this.#log = log
   }
 
   async open (handlers: BrokerHandlers): Promise<void> {
@@ -28,9 +30,17 @@ export class MemoryBroker implements Broker {
     this.#exchange.inboxes.set(this.nonce, handlers.onRecord)
   }
 
-  send (instance: string, record: Buffer): boolean {
+  send (instance: string, record: Buffer, vital = false): boolean {
     if (!this.#exchange.inboxes.has(instance)) return false
-    if (this.#queue.push([instance, record]) === 1) setImmediate(() => { this.#flush() })
+    let queue = this.#queues.get(instance)
+    if (queue === undefined) {
+      if (this.#queues.size === 0) setImmediate(() => { this.#flush() })
+      queue = { records: [], bytes: 0 }
+      this.#queues.set(instance, queue)
+    }
+    if (queue.bytes + record.length > (vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES)) return false
+    queue.records.push(record)
+    queue.bytes += record.length
     return true
   }
 
@@ -48,8 +58,16 @@ export class MemoryBroker implements Broker {
   }
 
   #flush (): void {
-    const queue = this.#queue
-    this.#queue = []
-    for (const [instance, record] of queue) this.#exchange.inboxes.get(instance)?.(record)
+    const queues = this.#queues
+    this.#queues = new Map()
+    for (const [instance, { records }] of queues) {
+      for (const record of records) {
+        try {
+          this.#exchange.inboxes.get(instance)?.(record)
+        } catch (error) {
+          this.#log.error({ err: error }, 'a record from another instance could not be handled')
+        }
+      }
+    }
   }
 }

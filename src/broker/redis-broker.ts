@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
+import { within } from './deadline.ts'
 import type { LobbyEvent } from './lobby-event.ts'
 import type { Measure } from './measure.ts'
 
@@ -23,6 +24,8 @@ export interface RedisBrokerOptions {
   readonly subscriber: Redis
   readonly names: ChannelNames
   readonly measure: Measure
+  /** How long subscribing may take, ms: the subscriber itself waits for ever. */
+  readonly timeoutMs: number
   readonly log: { debug (context: object, message: string): void, error (context: object, message: string): void }
 }
 
@@ -43,29 +46,32 @@ export class RedisBroker implements Broker {
   constructor (options: RedisBrokerOptions) {
     this.nonce = options.nonce
     this.#options = options
-  }
-
-  async open (handlers: BrokerHandlers): Promise<void> {
-    const { subscriber, names, measure } = this.#options
-    this.#handlers = handlers
+    const { subscriber, names } = options
     const inbox = names.inbox(this.nonce)
     subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) => {
       const name = channel.toString()
       if (name === inbox) this.#receive(message)
       else if (name === names.lobby) this.#hear(message)
     })
-    await measure('subscribe', () => subscriber.subscribe(inbox))
   }
 
-  send (instance: string, record: Buffer): boolean {
-    if (this.#options.commands.status !== 'ready') return false
+  async open (handlers: BrokerHandlers): Promise<void> {
+    const { subscriber, names, measure } = this.#options
+    this.#handlers = handlers
+    await measure('subscribe', () => subscriber.subscribe(names.inbox(this.nonce)))
+  }
+
+  send (instance: string, record: Buffer, vital = false): boolean {
+    const { status, stream } = this.#options.commands
+    const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
+    if (status !== 'ready') return false
     let queue = this.#queues.get(instance)
     if (queue === undefined) {
       if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
       queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
       this.#queues.set(instance, queue)
     }
-    if (queue.bytes + record.length > INBOX_QUEUE_BYTES) return false
+    if (stream.writableLength + queue.bytes + record.length > limit) return false
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(record.length)
     queue.parts.push(length, record)
@@ -74,9 +80,16 @@ export class RedisBroker implements Broker {
   }
 
   async hearLobby (on: boolean): Promise<void> {
-    const { subscriber, names, measure } = this.#options
-    if (on && subscriber.status !== 'ready') throw new Error('Redis is away')
-    await measure(on ? 'subscribe' : 'unsubscribe', () => on ? subscriber.subscribe(names.lobby) : subscriber.unsubscribe(names.lobby))
+    const { subscriber, names, measure, timeoutMs, log } = this.#options
+    if (on) {
+      if (subscriber.status !== 'ready') throw new Error('Redis is away')
+      await measure('subscribe', () => within(timeoutMs, subscriber.subscribe(names.lobby)))
+      return
+    }
+    // Nobody waits for it: what is still heard is told to nobody.
+    void measure('unsubscribe', () => subscriber.unsubscribe(names.lobby)).catch((error: unknown) => {
+      log.debug({ err: error }, 'the lobby is still heard')
+    })
   }
 
   async close (): Promise<void> {
@@ -102,15 +115,14 @@ export class RedisBroker implements Broker {
 
   #receive (batch: Buffer): void {
     if (batch[0] !== BATCH_FORMAT) return
-    let at = 1
-    while (at < batch.length) {
-      const end = at + 4 + batch.readUInt32BE(at)
+    for (let at = 1, end; at < batch.length; at = end) {
+      end = batch.length
       try {
+        end = at + 4 + batch.readUInt32BE(at)
         this.#handlers?.onRecord(batch.subarray(at + 4, end))
       } catch (error) {
         this.#options.log.error({ err: error }, 'a record from another instance could not be handled')
       }
-      at = end
     }
   }
 

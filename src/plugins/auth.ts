@@ -5,7 +5,7 @@ import type { Config } from '../config.ts'
 import type { TokenFailure } from '../protocol/codes.ts'
 import { ROOM_NAME } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
-import type { Identity } from '../rooms/peer.ts'
+import { CLOCK_TOLERANCE_S, type Identity } from '../rooms/identity.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { turnipAuth: Auth }
@@ -29,18 +29,11 @@ export interface TokenClaims {
 
 /** The most bytes of a token: a longer one is a mistake or an attack on the parser. */
 const MAX_TOKEN_BYTES = 4096
-/** How far two clocks may be apart, s. */
-const CLOCK_TOLERANCE_S = 5
 /** Later than this (the year 5138) is no time but an attempt at a token that never ends, s since 1970. */
 const MAX_TIME_S = 1e11
 const MAX_USER_ID = 256
 const MAX_ROOM_CLAIMS = 256
 const TOKEN_LIFE_S = 3600
-
-/** The time until which an identity is taken for valid, ms since 1970. */
-export function validUntil ({ expiresAt }: Identity): number {
-  return expiresAt === undefined ? Infinity : (expiresAt + CLOCK_TOLERANCE_S) * 1000
-}
 
 /** Verifies tokens: the signature by @fastify/jwt, every claim here, as the library lets too much through by default. */
 export function createAuth (jwt: JWT, { realm, tokenExpRequired }: Pick<Config, 'realm' | 'tokenExpRequired'>): Auth {
@@ -90,7 +83,7 @@ function identityOf (claims: unknown, realm: string, expRequired: boolean): Iden
   if (typeof username !== 'string') throw new Refusal('invalid_claims', 'The claim username is not a string')
   if (email !== undefined && typeof email !== 'string') throw new Refusal('invalid_claims', 'The claim email is not a string')
   if (rooms !== undefined && !isRooms(rooms)) throw new Refusal('invalid_claims', 'The claim rooms is not a list of room names')
-  return { userId, username, ...(email !== undefined && { email }), role, rooms, expiresAt: exp as number | undefined }
+  return { userId, username, role, rooms, expiresAt: exp as number | undefined }
 }
 
 function isTime (value: unknown): value is number {

@@ -30,13 +30,13 @@ export function createNames (realm: string, db: number): FastifyInstance['turnip
 
 /** Decorates `turnipBroker`: over Redis, or within the process with `memory:`. */
 export default fp(async (fastify: FastifyInstance) => {
-  const { turnipConfig: config, turnipRedis: redis, turnipMetrics: metrics, turnipNonce: nonce, log } = fastify
+  const { turnipConfig: config, turnipRedis: redis, turnipMeasure: measure, turnipNonce: nonce, log } = fastify
   const exchange = new MemoryExchange()
   const names = createNames(config.realm, redis?.commands.options.db ?? 0)
   fastify.decorate('turnipNames', names)
   fastify.decorate('turnipAnnounce', event => { exchange.announce(event) })
   const broker: Broker = redis === undefined
-    ? new MemoryBroker(nonce, exchange)
-    : new RedisBroker({ ...redis, nonce, names, log, measure: metrics.redis })
+    ? new MemoryBroker(nonce, exchange, log)
+    : new RedisBroker({ ...redis, nonce, names, log, measure, timeoutMs: config.redisTimeoutMs })
   fastify.decorate('turnipBroker', broker)
 }, { name: 'turnip-broker', dependencies: ['turnip-config', 'turnip-metrics', 'turnip-redis'] })

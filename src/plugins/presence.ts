@@ -10,9 +10,9 @@ declare module 'fastify' {
 
 /** Decorates `turnipPresence`: in Redis, or in the process with `memory:`. */
 export default fp(async (fastify: FastifyInstance) => {
-  const { turnipRedis: redis, turnipNames: names, turnipNonce: nonce, turnipMetrics: metrics, turnipAnnounce: announce } = fastify
+  const { turnipRedis: redis, turnipNames: names, turnipNonce: nonce, turnipMeasure: measure, turnipAnnounce: announce } = fastify
   const presence: Presence = redis === undefined
     ? new MemoryPresence(announce)
-    : new RedisPresence({ redis: redis.commands, names, instance: nonce, measure: metrics.redis })
+    : new RedisPresence({ redis: redis.commands, names, instance: nonce, measure })
   fastify.decorate('turnipPresence', presence)
 }, { name: 'turnip-presence', dependencies: ['turnip-redis', 'turnip-broker'] })

@@ -2,12 +2,16 @@ import fastifyRedis from '@fastify/redis'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Redis, type RedisOptions as AllRedisOptions } from 'ioredis'
+import { within } from '../broker/deadline.ts'
+import type { Measure } from '../broker/measure.ts'
 import type { Config } from '../config.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Undefined with `memory:`. */
     turnipRedis: RedisConnections | undefined
+    /** Keeps the figures of an operation on Redis, and takes out of its errors what must not be logged. */
+    turnipMeasure: Measure
   }
 }
 
@@ -59,18 +63,26 @@ function createConnections (config: Config, host: Redis | undefined): RedisConne
 
 /** Says goodbye within a bound, whatever state the connection is in. */
 async function close (client: Redis): Promise<void> {
-  if (client.status === 'ready') {
-    let timer: NodeJS.Timeout | undefined
-    const deadline = new Promise(resolve => { timer = setTimeout(resolve, QUIT_MS) })
-    await Promise.race([client.quit().catch(() => {}), deadline]) // a failed quit ends in disconnect all the same
-    clearTimeout(timer)
-  }
+  if (client.status === 'ready') await within(QUIT_MS, client.quit()).catch(() => {}) // disconnect ends it all the same
   client.disconnect()
+}
+
+/** Redis' refusals carry the command that was refused, and loggers print all of an error: passwords, what users say. */
+function withoutCommand (error: unknown): unknown {
+  if (error instanceof Error && 'command' in error) delete error.command
+  return error
 }
 
 /** Decorates `turnipRedis`. With `memory:` it connects nothing. Boot does not wait for Redis: the app answers `starting`. */
 export default fp<{ client?: Redis | undefined }>(async (fastify: FastifyInstance, { client }) => {
-  const { turnipConfig: config, turnipNonce: nonce } = fastify
+  const { turnipConfig: config, turnipNonce: nonce, turnipMetrics: metrics } = fastify
+  fastify.decorate('turnipMeasure', (operation, run) => metrics.redis(operation, async () => {
+    try {
+      return await run()
+    } catch (error) {
+      throw withoutCommand(error)
+    }
+  }))
   if (config.redisUrl === 'memory:' && client === undefined) {
     fastify.decorate('turnipRedis', undefined)
     return
@@ -84,7 +96,7 @@ export default fp<{ client?: Redis | undefined }>(async (fastify: FastifyInstanc
       reached = true
     })
     connection.on('error', (error: Error) => {
-      if (reached) fastify.log.warn({ err: error, connection: name }, 'Redis is away; trying to reach it again')
+      if (reached) fastify.log.warn({ err: withoutCommand(error), connection: name }, 'Redis is away; trying to reach it again')
       reached = false
     })
   }

@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { RoomService } from '../rooms/room-service.ts'
@@ -7,6 +7,11 @@ import type { RedisConnections } from './redis.ts'
 declare module 'fastify' {
   interface FastifyInstance { turnipRooms: RoomService }
 }
+
+/** How often an instance that starts looks whether Redis is there, ms. */
+const RETRY_MS = 100
+/** How long until a Redis that refuses us is asked again, ms. */
+const REFUSED_MS = 2000
 
 /** Decorates `turnipRooms`, and has the instance serve once other instances can reach it. */
 export default fp(async (fastify: FastifyInstance) => {
@@ -24,15 +29,16 @@ export default fp(async (fastify: FastifyInstance) => {
 
   /** Boot does not wait for Redis. A server that refuses us (no right to subscribe, say) is asked again when it is back. */
   async function open ({ commands, subscriber }: RedisConnections): Promise<void> {
-    try {
-      await rooms.open()
-      if (commands.status !== 'ready') await once(commands, 'ready')
-      if (lifecycle.phase === 'starting') lifecycle.phase = 'serving'
-    } catch (error) {
-      if (subscriber.status === 'end') return // closed before Redis was ever there
-      log.warn({ err: error }, 'Redis does not let this instance subscribe; it is tried again')
-      await once(subscriber, 'ready')
-      await open({ commands, subscriber })
+    for (let isOpen = false; lifecycle.phase === 'starting' && subscriber.status !== 'end';) {
+      try {
+        if (!isOpen) await rooms.open()
+        isOpen = true
+        if (commands.status === 'ready') lifecycle.phase = 'serving'
+      } catch (error) {
+        log.warn({ err: error }, 'Redis does not let this instance subscribe; it is tried again')
+        await delay(REFUSED_MS, undefined, { ref: false })
+      }
+      await delay(RETRY_MS, undefined, { ref: false })
     }
   }
 

@@ -17,7 +17,10 @@ export class MemoryPresence implements Presence {
 
   async join (name: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
     const room = this.#rooms.get(name) ?? { epoch: randomUUID(), version: 0, members: new Map<string, Member>() }
-    if (room.members.has(newcomer.connection_id)) return snapshotOf(room)
+    if (room.members.has(newcomer.connection_id)) {
+      room.version++
+      return snapshotOf(room)
+    }
     if (limit > 0 && room.members.size >= limit) return 'full'
     const created = room.members.size === 0
     room.members.set(newcomer.connection_id, { ...newcomer, joined_at: Date.now() })

@@ -7,9 +7,10 @@
  * - A room exists while it has members: the first join begins a life, the last leave or a disband ends it.
  * - `room_created` and `room_disbanded` are announced in the lobby exactly once a life, by the call that brings them
  *   about and not by its caller, so that a caller's death swallows neither.
- * - A call that cannot be carried out rejects. Whether it took effect is then unknown; `leave` may be repeated safely.
+ * - A call that cannot be carried out rejects: with NotDone when it surely had no effect, otherwise that is unknown.
+ *   `leave` may be repeated safely.
  */
-import type { MemberInfo } from '../protocol/messages.ts'
+import type { MemberInfo, PeerInfo } from '../protocol/messages.ts'
 
 /** A member of a room and the instance (its nonce) that holds its connection. */
 export interface Member extends MemberInfo { readonly instance: string }
@@ -32,9 +33,18 @@ export interface Change {
   readonly instances: string[]
 }
 
+/** A call that had no effect: the store is away, or has refused it. */
+export class NotDone extends Error {
+  constructor (cause: unknown) {
+    super('The store did not carry it out', { cause })
+    this.name = 'NotDone'
+  }
+}
+
 export interface Presence {
   /**
-   * Puts a member into a room, creating the room where needed. A member that is there already changes nothing.
+   * Puts a member into a room, creating the room where needed. One that is there already (the answer to its join was
+   * lost) stays, at a version of its own.
    * @param limit the most members a room may have; 0 for no limit
    * @returns the room with its new member in it, or 'full'
    */
@@ -58,6 +68,11 @@ export interface Presence {
 
   /** How often `renew` is due, ms; undefined when nothing expires here. */
   readonly renewEveryMs: number | undefined
+}
+
+/** What others are told of a member. */
+export function infoOfMember ({ connection_id, user_id, username }: PeerInfo): PeerInfo {
+  return { connection_id, user_id, username }
 }
 
 /** The order in which members are told: as they joined, and by id where the clock does not tell them apart. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { Redis } from 'ioredis'
+import { ReplyError, type Redis } from 'ioredis'
 import type { Measure } from '../broker/measure.ts'
-import { byJoining, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
+import { byJoining, NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
 
 /**
  * How long a room outlives the last instance that renewed it, ms. It is the safety net for a cluster that died as a
@@ -59,15 +59,25 @@ export class RedisPresence implements Presence {
     this.#measure = measure
   }
 
+  /** Runs one operation. @throws NotDone when it was not sent, or was refused: a script's first write decides for all */
+  async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {
+    if (this.#redis.status !== 'ready') throw new NotDone(new Error('Redis is away'))
+    try {
+      return await this.#measure(operation, run)
+    } catch (error) {
+      throw error instanceof ReplyError ? new NotDone(error) : error
+    }
+  }
+
   async join (room: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
     const { connection_id: id, instance } = newcomer
-    const answer = await this.#measure('join', () => this.#scripts.turnipJoin(
+    const answer = await this.#run('join', () => this.#scripts.turnipJoin(
       this.#names.room(room), id, JSON.stringify(newcomer), instance, limit, randomUUID(), ROOM_TTL_MS, this.#names.lobby, room))
     return answer === 'full' ? answer : snapshotOf(answer[0], answer[1], answer[2])
   }
 
   async leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
-    const answer = await this.#measure('leave', () =>
+    const answer = await this.#run('leave', () =>
       this.#scripts.turnipLeave(this.#names.room(room), connectionId, this.#instance, this.#names.lobby, room))
     if (answer === null) return undefined
     const [epoch, version, emptied, instances] = answer
@@ -75,7 +85,7 @@ export class RedisPresence implements Presence {
   }
 
   async disband (room: string, requester: string | undefined): Promise<Change | undefined> {
-    const answer = await this.#measure('disband', () =>
+    const answer = await this.#run('disband', () =>
       this.#scripts.turnipDisband(this.#names.room(room), requester ?? '', this.#names.lobby, room))
     if (answer === null) return undefined
     const [epoch, version, instances] = answer
@@ -83,7 +93,7 @@ export class RedisPresence implements Presence {
   }
 
   async snapshot (room: string): Promise<Snapshot | undefined> {
-    const fields = await this.#measure('snapshot', () => this.#redis.hgetall(this.#names.room(room)))
+    const fields = await this.#run('snapshot', () => this.#redis.hgetall(this.#names.room(room)))
     const { '#epoch': epoch, '#version': version } = fields
     if (epoch === undefined || version === undefined) return undefined
     return snapshotOf(epoch, version, Object.entries(fields).flat())
@@ -92,7 +102,7 @@ export class RedisPresence implements Presence {
   async renew (rooms: string[]): Promise<void> {
     const pipeline = this.#redis.pipeline()
     for (const room of rooms) pipeline.pexpire(this.#names.room(room), ROOM_TTL_MS)
-    await this.#measure('renew', async () => {
+    await this.#run('renew', async () => {
       for (const [error] of await pipeline.exec() ?? []) if (error !== null) throw error
     })
   }

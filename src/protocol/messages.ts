@@ -48,7 +48,7 @@ export type ServerMessage =
   | { type: 'data', from: PeerInfo, room: string, data: unknown, to?: string }
   | { type: 'resynced', room: string, version: number, data: { room: string, members: MemberInfo[] } }
   | { type: 'room_created', data: { room: string } }
-  | { type: 'room_disbanded', data: { room: string, reason: DisbandReason } }
+  | { type: 'room_disbanded', data: { room: string, reason: DisbandReason }, id?: RequestId }
   | { type: 'watching', id?: RequestId }
   | { type: 'unwatched', id?: RequestId }
   | { type: 'refreshed', data: { expires_at: number | null }, id?: RequestId }

@@ -3,6 +3,16 @@ import type { Change, Presence } from '../presence/presence.ts'
 /** How long until a leave that the store did not take is tried again, ms. */
 const RETRY_MS = 1000
 
+/** Somebody who has to go: a leaver, or one whose join was not answered and may have happened all the same. */
+interface Owed {
+  readonly room: string
+  readonly connectionId: string
+  /** Told once it is out, whether that ended the room. */
+  readonly onGone: ((emptied: boolean) => void) | undefined
+  /** The attempt under way. */
+  attempt: Promise<void> | undefined
+}
+
 export interface DeparturesOptions {
   readonly presence: Presence
   readonly log: { warn (context: object, message: string): void }
@@ -14,51 +24,73 @@ export interface DeparturesOptions {
 export class Departures {
   readonly #options: DeparturesOptions
   /** By connection_id and room. */
-  readonly #owed = new Map<string, { room: string, connectionId: string }>()
+  readonly #owed = new Map<string, Owed>()
   #timer: NodeJS.Timeout | undefined
 
   constructor (options: DeparturesOptions) {
     this.#options = options
   }
 
-  /** @returns whether this leave ended the room. Never rejects */
-  async leave (room: string, connectionId: string): Promise<boolean> {
-    const { presence, log, onLeft } = this.#options
-    try {
-      const outcome = await presence.leave(room, connectionId)
-      if (outcome === undefined) return false
-      onLeft(room, connectionId, outcome)
-      return outcome.emptied
-    } catch (error) {
-      log.warn({ err: error, room, connection_id: connectionId }, 'the store did not take a leave; it is tried again')
-      this.owe(room, connectionId)
-      return false
-    }
+  /**
+   * Takes a member out. Resolves after the first attempt, whatever came of it; never rejects.
+   * @param onGone called once it is out, however late, with whether that ended the room
+   */
+  async leave (room: string, connectionId: string, onGone: (emptied: boolean) => void): Promise<void> {
+    const owed: Owed = { room, connectionId, onGone, attempt: undefined }
+    this.#owed.set(keyOf(room, connectionId), owed)
+    const error = await this.#attempt(owed)
+    if (error !== undefined) this.#options.log.warn({ err: error, room, connection_id: connectionId }, 'the store did not take a leave; it is tried again')
   }
 
-  /** Somebody may be in the store that must not: a leave that failed, or a join whose answer was lost. */
+  /** A join was not answered: whether it happened or not, its member is not to stay. */
   owe (room: string, connectionId: string): void {
-    this.#owed.set(keyOf(room, connectionId), { room, connectionId })
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      void this.settle()
-    }, RETRY_MS).unref()
+    this.#owed.set(keyOf(room, connectionId), { room, connectionId, onGone: undefined, attempt: undefined })
+    this.#schedule()
   }
 
-  /** It comes back before its leave was made good: it is to stay. */
-  forgive (room: string, connectionId: string): void {
+  /** It comes back before its leave was made good: it is to stay. Resolves once no attempt is under way. */
+  async forgive (room: string, connectionId: string): Promise<void> {
+    const owed = this.#owed.get(keyOf(room, connectionId))
+    if (owed === undefined) return
     this.#owed.delete(keyOf(room, connectionId))
+    await owed.attempt
   }
 
   /** Tries everything that is owed once more. */
   async settle (): Promise<void> {
-    const owed = [...this.#owed.values()]
-    this.#owed.clear()
-    await Promise.all(owed.map(({ room, connectionId }) => this.leave(room, connectionId)))
+    const errors = await Promise.all(Array.from(this.#owed.values(), owed => this.#attempt(owed)))
+    const [first] = errors.filter(error => error !== undefined)
+    if (first !== undefined) this.#options.log.warn({ err: first, owed: this.#owed.size }, 'the store still does not take leaves; they are tried again')
   }
 
   stop (): void {
     clearTimeout(this.#timer)
+  }
+
+  /** @returns why it failed, undefined when it did not */
+  async #attempt (owed: Owed): Promise<unknown> {
+    if (owed.attempt !== undefined) await owed.attempt
+    const key = keyOf(owed.room, owed.connectionId)
+    if (this.#owed.get(key) !== owed) return undefined
+    let failure: unknown
+    owed.attempt = this.#options.presence.leave(owed.room, owed.connectionId).then(outcome => {
+      if (this.#owed.get(key) === owed) this.#owed.delete(key)
+      if (outcome !== undefined) this.#options.onLeft(owed.room, owed.connectionId, outcome)
+      owed.onGone?.(outcome?.emptied ?? false)
+    }).catch((error: unknown) => {
+      failure = error
+      if (this.#owed.get(key) === owed) this.#schedule()
+    })
+    await owed.attempt
+    owed.attempt = undefined
+    return failure
+  }
+
+  #schedule (): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      void this.settle()
+    }, RETRY_MS).unref()
   }
 }
 

@@ -2,11 +2,11 @@ import type { Snapshot } from '../presence/presence.ts'
 import type { ChangeRecord, DataRecord } from './record.ts'
 import { Roster, type RosterOwner } from './roster.ts'
 
-/** The most records that wait for one room's join to be answered; a join takes a round trip, so a few are usual. */
-const PENDING_RECORDS = 10_000
+/** The most bytes of relayed frames that wait for one room's join to be answered, a round trip. What comes beyond is lost. */
+const PENDING_BYTES = 1024 * 1024
 
 /** Joins of one room whose answer is under way, and what the inbox brought for it meanwhile. */
-interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord> }
+interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord>, bytes: number }
 
 /**
  * The rooms of this instance, those that a peer of ours is in. They are kept by epoch, not by name: while the end of one
@@ -31,7 +31,7 @@ export class Hub {
   /** A join was asked of the store: keeps what arrives for the room until `arrived`. */
   expect (room: string): void {
     const arrival = this.#arrivals.get(room)
-    if (arrival === undefined) this.#arrivals.set(room, { joins: 1, records: [] })
+    if (arrival === undefined) this.#arrivals.set(room, { joins: 1, records: [], bytes: 0 })
     else arrival.joins++
   }
 
@@ -42,6 +42,7 @@ export class Hub {
     if (--arrival.joins === 0) this.#arrivals.delete(room)
     const { records } = arrival
     arrival.records = []
+    arrival.bytes = 0
     for (const record of records) this.receive(record)
   }
 
@@ -61,7 +62,8 @@ export class Hub {
 
   /** Forgets a roster that nobody here needs any more. */
   release (roster: Roster): void {
-    if ((roster.seats.length === 0 && !roster.hasGap) || roster.ended) this.#rosters.delete(roster.epoch)
+    if (this.#rosters.get(roster.epoch) !== roster) return // a later one has taken its place
+    if (roster.ended || (roster.seats.length === 0 && !roster.hasGap)) this.#rosters.delete(roster.epoch)
   }
 
   /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. */
@@ -69,7 +71,9 @@ export class Hub {
     const roster = this.#rosters.get(record.epoch)
     if (roster === undefined) {
       const arrival = this.#arrivals.get(record.room)
-      if (arrival !== undefined && arrival.records.length < PENDING_RECORDS) arrival.records.push(record)
+      if (arrival === undefined) return
+      if (record.kind === 'data') arrival.bytes += record.frame.length
+      if (record.kind === 'change' || arrival.bytes <= PENDING_BYTES) arrival.records.push(record)
     } else if (record.kind === 'data') {
       roster.deliver(record.sender, record.targets, record.frame)
     } else {

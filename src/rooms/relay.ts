@@ -27,7 +27,7 @@ export class Relay {
     const frame = isRelayable(text, message) ? relayFrame(sender.prefix, text) : rebuilt(sender, message)
     if (to === undefined) {
       roster.deliver(id, [], frame)
-      if (roster.isSpread) this.#send(roster.instances, sender, [], frame)
+      if (roster.isSpread) this.#send([...roster.instances].map(instance => [instance, []]), sender, frame)
       return
     }
     const members = roster.resolve(to, id)
@@ -39,7 +39,7 @@ export class Relay {
       else elsewhere.set(instance, [...elsewhere.get(instance) ?? [], target])
     }
     if (here.length > 0) roster.deliver(id, here, frame)
-    for (const [instance, targets] of elsewhere) this.#send([instance], sender, targets, frame)
+    if (elsewhere.size > 0) this.#send(elsewhere, sender, frame)
   }
 
   /** Passes a change of a room on to the other instances among those that have to hear of it. */
@@ -48,15 +48,22 @@ export class Relay {
     others.delete(this.#broker.nonce)
     if (others.size === 0) return
     const record = encodeRecord({ kind: 'change', epoch, room, change })
-    for (const instance of others) this.#broker.send(instance, record)
+    for (const instance of others) this.#broker.send(instance, record, true)
   }
 
-  /** @throws Refusal unavailable when the message cannot leave for one of the instances */
-  #send (instances: Iterable<string>, { peer, roster: { epoch, room } }: Seat, targets: string[], frame: Frame): void {
-    const record = encodeRecord({ kind: 'data', epoch, room, sender: peer.id, targets, frame })
+  /**
+   * @param elsewhere the instances it is for, and the members there; all of them when none is named
+   * @throws Refusal unavailable when it cannot leave for one of them; the others get it all the same
+   */
+  #send (elsewhere: Iterable<readonly [instance: string, targets: string[]]>, { peer, roster: { epoch, room } }: Seat, frame: Frame): void {
+    const encode = (targets: string[]): Buffer => encodeRecord({ kind: 'data', epoch, room, sender: peer.id, targets, frame })
+    let forAll: Buffer | undefined
     let taken = true
-    for (const instance of instances) taken = this.#broker.send(instance, record) && taken
-    if (!taken) throw new Refusal('unavailable', 'The message reached only the members on this instance', { data: { delivered: 'local' } })
+    for (const [instance, targets] of elsewhere) {
+      const record = targets.length === 0 ? forAll ??= encode(targets) : encode(targets)
+      taken = this.#broker.send(instance, record) && taken
+    }
+    if (!taken) throw new Refusal('unavailable', 'The message did not leave for other instances', { data: { delivered: 'local' } })
   }
 }
 

@@ -6,26 +6,25 @@
  * Calls for one peer must come one after the other: its connection sees to that. A change is passed on in the same
  * turn in which the store answered it.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Broker } from '../broker/broker.ts'
-import type { Change, NewMember, Presence } from '../presence/presence.ts'
+import { NotDone, type Change, type NewMember, type Presence } from '../presence/presence.ts'
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, type RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { Departures } from './departures.ts'
 import { Hub } from './hub.ts'
-import { infoOf, mayWatch, opens, type Identity, type Peer } from './peer.ts'
+import { mayWatch, opens, type Identity } from './identity.ts'
+import { infoOf, type Peer } from './peer.ts'
 import { decodeRecord } from './record.ts'
 import { Relay } from './relay.ts'
+import { GAP_MS, Repair } from './repair.ts'
 import type { Roster, RosterChange } from './roster.ts'
 import { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
-/** How long a change may be missing before the whole room is asked for, ms. It overtakes by milliseconds, not by more. */
-const GAP_MS = 1000
-
 /** The part of a logger that is needed here. */
 export interface RoomLog {
-  debug (context: object, message: string): void
   warn (context: object, message: string): void
 }
 
@@ -50,7 +49,8 @@ export class RoomService {
   readonly #hub: Hub
   readonly #watchers: Watchers
   readonly #departures: Departures
-  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #repair: Repair
+  #renewing: NodeJS.Timeout | undefined
   readonly #underWay = new Set<Promise<void>>()
 
   constructor ({ presence, broker, log, maxMembers }: RoomServiceOptions) {
@@ -59,9 +59,10 @@ export class RoomService {
     this.#log = log
     this.#maxMembers = maxMembers
     this.#relay = new Relay(broker)
+    this.#repair = new Repair({ presence, log, onWhole: roster => { this.#hub.release(roster) } })
     this.#departures = new Departures({ presence, log, onLeft: (room, connectionId, outcome) => { this.#left(room, connectionId, outcome) } })
     this.#hub = new Hub(broker.nonce, {
-      onGap: roster => { this.#after(GAP_MS, () => this.#repair(roster)) },
+      onGap: roster => { this.#repair.watch(roster) },
       onDisbanded: (roster, seats) => { this.#disbanded(roster, seats) }
     })
     this.#watchers = new Watchers(on => broker.hearLobby(on))
@@ -77,7 +78,7 @@ export class RoomService {
       onLobby: event => { this.#watchers.announce(event) }
     })
     const { renewEveryMs } = this.#presence
-    if (renewEveryMs !== undefined) this.#every(renewEveryMs, () => this.#renew())
+    if (renewEveryMs !== undefined) this.#renewing ??= setInterval(() => { void this.#renew() }, renewEveryMs).unref()
   }
 
   /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */
@@ -85,16 +86,19 @@ export class RoomService {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
     await this.#departures.settle()
     this.#departures.stop()
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
+    this.#repair.stop()
+    clearInterval(this.#renewing)
     await this.#broker.close()
   }
 
-  /** A connection has closed: it leaves its room and watches no more. Never rejects. */
-  async exit (peer: Peer): Promise<void> {
-    const gone = Promise.all([this.#depart(peer), this.#watchers.remove(peer).catch(error => {
-      this.#log.warn({ err: error }, 'could not stop listening to the lobby')
-    })]).then(() => {})
+  /**
+   * A connection has closed: it leaves its room and watches no more. Never rejects.
+   * @param underWay what it had asked for last; one whose join is under way leaves as soon as it is in
+   */
+  async exit (peer: Peer, underWay: Promise<void>): Promise<void> {
+    const gone = underWay.then(async () => {
+      await Promise.all([this.#depart(peer), this.#watchers.remove(peer)])
+    })
     this.#underWay.add(gone)
     await gone
     this.#underWay.delete(gone)
@@ -115,15 +119,16 @@ export class RoomService {
       return
     }
     this.#hub.expect(room)
-    this.#departures.forgive(room, peer.id)
     let seat: Seat
     let seated: Promise<void>
+    let late: NodeJS.Timeout
     try {
+      await this.#departures.forgive(room, peer.id)
       const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
-      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers)).catch((error: unknown) => {
-        this.#departures.owe(room, peer.id) // its answer may have been lost, not its effect
+      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers).catch((error: unknown) => {
+        if (!(error instanceof NotDone)) this.#departures.owe(room, peer.id) // the answer was lost, and not the effect
         throw error
-      })
+      }))
       if (snapshot === 'full') throw new Refusal('room_full')
       const member = snapshot.members.find(({ connection_id: other }) => other === peer.id)
       if (member === undefined) throw new Refusal('internal', undefined, { cause: new Error('the store answered a join without its member') })
@@ -132,6 +137,8 @@ export class RoomService {
       this.#relay.change(snapshot.members.map(({ instance }) => instance), room, epoch, change)
       const roster = this.#hub.open(room, snapshot, peer.id)
       seat = new Seat(peer, roster, previous !== undefined)
+      this.#watchers.moving(peer, epoch)
+      late = setTimeout(() => { roster.resync(snapshot) }, GAP_MS) // an earlier change is missing: the join does not wait for it
       seated = new Promise(resolve => {
         roster.receive(change, seat, () => { seat.send(joinedFrame(roster, peer, id)); resolve() })
       })
@@ -140,8 +147,12 @@ export class RoomService {
       this.#hub.arrived(room)
     }
     await seated
+    clearTimeout(late)
     if (peer.seat !== undefined) await this.leave(peer) // it has none if that room was disbanded meanwhile
-    if (!seat.roster.ended) peer.seat = seat
+    if (!seat.roster.ended) {
+      peer.seat = seat
+      this.#watchers.entered(peer, seat.roster.epoch)
+    }
     seat.release()
   }
 
@@ -173,9 +184,18 @@ export class RoomService {
    * Ends the room of a peer: every member is sent `room_disbanded` and is then in no room.
    * @throws Refusal not_in_room, unavailable
    */
-  async disband (peer: Peer): Promise<void> {
-    if (peer.seat === undefined) throw new Refusal('not_in_room', 'You must be a member of a room to disband it')
-    await this.#disband(peer.seat.roster.room, peer.id)
+  async disband (peer: Peer, id?: RequestId): Promise<void> {
+    const { seat } = peer
+    if (seat === undefined) throw new Refusal('not_in_room', 'You must be a member of a room to disband it')
+    seat.requestId = id
+    try {
+      if (await this.#disband(seat.roster.room, peer.id) || seat.roster.ended) return
+      await delay(GAP_MS) // somebody else was faster, and word of it is on its way; or else the store has lost this member
+      if (peer.seat === seat) throw new Refusal('not_in_room', 'The room does not know you any more: join it again')
+    } catch (error) {
+      seat.requestId = undefined
+      throw error
+    }
   }
 
   /**
@@ -225,11 +245,12 @@ export class RoomService {
     peer.seat = undefined
     seat.roster.vacate(seat)
     this.#hub.release(seat.roster)
-    this.#watchers.leaving(peer, epoch)
+    this.#watchers.moving(peer, epoch)
     this.counts.leaves++
-    const emptied = await this.#departures.leave(room, peer.id)
-    if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
-    this.#watchers.left(peer, epoch, emptied)
+    await this.#departures.leave(room, peer.id, emptied => {
+      if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
+      this.#watchers.left(peer, epoch, emptied)
+    })
   }
 
   /** A leave took effect: the other instances are told, and the members here. */
@@ -267,36 +288,12 @@ export class RoomService {
     }
   }
 
-  /** Asks for the whole of a room that misses a change, again and again until it is there. */
-  async #repair (roster: Roster): Promise<void> {
-    if (!roster.hasGap || roster.ended) return
-    try {
-      const snapshot = await this.#presence.snapshot(roster.room)
-      this.#log.warn({ room: roster.room, version: roster.version, snapshot: snapshot?.version }, 'a change of a room was lost; its members are told the whole of it')
-      if (snapshot?.epoch === roster.epoch) roster.resync(snapshot)
-      else roster.end()
-    } catch (error) {
-      this.#log.warn({ err: error, room: roster.room }, 'a change of a room was lost, and the store does not answer')
-    }
-    if (roster.hasGap) this.#after(GAP_MS, () => this.#repair(roster))
-    else this.#hub.release(roster)
-  }
-
   async #renew (): Promise<void> {
     try {
       await this.#presence.renew(Array.from(this.#hub.rosters, roster => roster.room))
     } catch (error) {
       this.#log.warn({ err: error }, 'rooms could not be kept from expiring; it is tried again')
     }
-  }
-
-  #after (ms: number, task: () => Promise<void>): void {
-    const timer = setTimeout(() => { this.#timers.delete(timer); void task() }, ms)
-    this.#timers.add(timer.unref())
-  }
-
-  #every (ms: number, task: () => Promise<void>): void {
-    this.#timers.add(setInterval(() => { void task() }, ms).unref())
   }
 }
 

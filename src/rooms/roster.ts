@@ -4,8 +4,8 @@
  * local member sees each change once and without a gap. Everything here is synchronous.
  */
 import { frameOf, type Frame } from '../protocol/frame.ts'
-import type { DisbandReason, MemberInfo, PeerInfo } from '../protocol/messages.ts'
-import type { Member, Snapshot } from '../presence/presence.ts'
+import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
+import { infoOfMember, type Member, type Snapshot } from '../presence/presence.ts'
 import type { Seat } from './seat.ts'
 
 /** What one version of a room changed. */
@@ -17,7 +17,7 @@ export type RosterChange =
 /** A change, and what to do for our own peer that brought it about once its turn has come. */
 interface Due { readonly change: RosterChange, readonly seat?: Seat, readonly settled?: () => void }
 
-/** A relayed frame whose sender's join has not been applied yet. */
+/** A relayed frame that waits for a join to be applied: its sender's, or one of ours that it is also for. */
 interface Early { readonly sender: string, readonly targets: readonly string[], readonly frame: Frame }
 
 /** A member, and its seat when it sits here. */
@@ -31,24 +31,24 @@ export interface RosterOwner {
   onDisbanded (roster: Roster, seats: readonly Seat[]): void
 }
 
-/** The most relayed frames that wait for a missing join; the oldest give way. A gap lasts a second or so at the most. */
-const EARLY_FRAMES = 1024
+/** The most bytes of relayed frames that wait for a join. A gap lasts a second or so at the most; what comes beyond is lost. */
+const EARLY_BYTES = 1024 * 1024
 
 export class Roster {
   readonly room: string
   readonly epoch: string
-  /** The members that sit here. To be read only. */
-  readonly seats: Seat[] = []
   #version: number
   #ended = false
   readonly #self: string
   readonly #owner: RosterOwner
   #residents = new Map<string, Resident>()
+  #seats: Seat[] = []
   /** Members on each other instance, by its nonce; absent while the room lives here alone. */
   #remote: Map<string, number> | undefined
   /** Changes that came before their turn, by version; absent while there is no gap. */
   #ahead: Map<number, Due> | undefined
   #early: Early[] | undefined
+  #earlyBytes = 0
 
   /** @param self this instance's nonce */
   constructor (room: string, snapshot: Snapshot, self: string, owner: RosterOwner) {
@@ -60,6 +60,8 @@ export class Roster {
     for (const member of snapshot.members) this.#add(member, undefined)
   }
 
+  /** The members that sit here. */
+  get seats (): readonly Seat[] { return this.#seats }
   get version (): number { return this.#version }
   get ended (): boolean { return this.#ended }
   get hasGap (): boolean { return this.#ahead !== undefined }
@@ -74,7 +76,7 @@ export class Roster {
   members (except?: string): MemberInfo[] {
     const list: MemberInfo[] = []
     for (const { member } of this.#residents.values()) {
-      if (member.connection_id !== except) list.push({ ...infoOf(member), joined_at: member.joined_at })
+      if (member.connection_id !== except) list.push({ ...infoOfMember(member), joined_at: member.joined_at })
     }
     return list
   }
@@ -89,6 +91,7 @@ export class Roster {
     if (change.version > this.#version + 1 && !this.#ended) {
       const first = this.#ahead === undefined
       this.#ahead ??= new Map()
+      if (this.#ahead.has(change.version)) return
       this.#ahead.set(change.version, due)
       if (first) this.#owner.onGap(this)
       return
@@ -103,16 +106,13 @@ export class Roster {
    * @param targets connection_ids; empty: everybody but the sender
    */
   deliver (sender: string, targets: readonly string[], frame: Frame): void {
-    if (!this.#residents.has(sender)) {
-      if (!this.#awaits(sender)) return
+    if (this.#ahead !== undefined && this.#isEarly(sender, targets)) {
+      if (this.#earlyBytes + frame.length > EARLY_BYTES) return
+      this.#earlyBytes += frame.length
       this.#early ??= []
-      if (this.#early.push({ sender, targets, frame }) > EARLY_FRAMES) this.#early.shift()
-      return
-    }
-    if (targets.length === 0) {
-      for (const seat of this.seats) if (seat.peer.id !== sender) seat.send(frame)
+      this.#early.push({ sender, targets, frame })
     } else {
-      for (const target of targets) this.#residents.get(target)?.seat?.send(frame)
+      this.#hand(sender, targets, frame)
     }
   }
 
@@ -132,8 +132,8 @@ export class Roster {
 
   /** Takes a seat away at once: nothing is sent to it any more. Its `left` follows when its version has come. */
   vacate (seat: Seat): void {
-    const at = this.seats.indexOf(seat)
-    if (at >= 0) this.seats.splice(at, 1)
+    const at = this.#seats.indexOf(seat)
+    if (at >= 0) this.#seats.splice(at, 1)
     const resident = this.#residents.get(seat.peer.id)
     if (resident !== undefined) resident.seat = undefined
   }
@@ -149,19 +149,23 @@ export class Roster {
     this.#remote = undefined
     this.#version = snapshot.version
     for (const member of snapshot.members) this.#add(member, known.get(member.connection_id)?.seat)
-    const frame = frameOf({ type: 'resynced', room: this.room, version: this.#version, data: { room: this.room, members: this.members() } })
-    for (const seat of this.seats) seat.send(frame)
+    this.#tellSnapshot()
     for (const [version, due] of this.#ahead ?? []) {
       if (version > this.#version) continue
       this.#ahead?.delete(version)
       this.#settle(due)
     }
+    this.#deliverEarly()
     this.#advance()
   }
 
   /** Ends a life that the store knows no more: it was disbanded, and word of it was lost. */
   end (): void {
-    for (const due of this.#ahead?.values() ?? []) this.#settle(due)
+    for (const due of this.#ahead?.values() ?? []) {
+      // One that waited to come in is told of the end as well.
+      if (due.change.kind === 'joined' && due.seat !== undefined) this.#add(due.change.member, undefined)
+      this.#settle(due)
+    }
     this.#ahead = this.#early = undefined
     if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason: 'user_requested' } })
   }
@@ -171,7 +175,9 @@ export class Roster {
     while (this.#ahead !== undefined) {
       const due = this.#ahead.get(this.#version + 1)
       if (due === undefined) {
-        if (this.#ahead.size === 0 || this.#ended) this.#ahead = this.#early = undefined
+        if (this.#ahead.size > 0 && !this.#ended) return
+        this.#ahead = undefined
+        this.#deliverEarly()
         return
       }
       this.#ahead.delete(due.change.version)
@@ -189,29 +195,32 @@ export class Roster {
     this.#version = change.version
     switch (change.kind) {
       case 'joined': {
-        const info = infoOf(change.member)
-        if (this.seats.length > 0) {
-          const ready = frameOf({ type: 'ready', data: info })
-          const joined = frameOf({ type: 'user_joined', room: this.room, version: change.version, data: info })
-          for (const other of this.seats) { other.send(ready); other.send(joined) }
+        const { member } = change
+        if (this.#residents.has(member.connection_id)) {
+          this.#tellSnapshot() // it joined once more, as the first answer was lost: the version needs a frame all the same
+        } else {
+          this.#tellJoined(member)
+          this.#add(member, undefined)
         }
-        this.#add(change.member, undefined)
         if (seat !== undefined) this.#take(seat)
-        this.#deliverEarly(change.member.connection_id)
+        this.#deliverEarly()
         break
       }
       case 'left': {
+        this.#deliverEarly(change.connectionId)
         const member = this.#remove(change.connectionId)
-        if (member === undefined || this.seats.length === 0) break
-        const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOf(member) })
-        for (const other of this.seats) other.send(frame)
+        if (member === undefined || this.#seats.length === 0) break
+        const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOfMember(member) })
+        for (const other of this.#seats) other.send(frame)
         break
       }
       case 'disbanded': {
         this.#ended = true
-        const frame = frameOf({ type: 'room_disbanded', data: { room: this.room, reason: change.reason } })
-        const seats = this.seats.splice(0)
-        for (const other of seats) other.send(frame)
+        const message = { type: 'room_disbanded', data: { room: this.room, reason: change.reason } } as const
+        const frame = frameOf(message)
+        const seats = this.#seats
+        this.#seats = []
+        for (const seat of seats) seat.send(seat.requestId === undefined ? frame : frameOf({ ...message, id: seat.requestId }))
         this.#owner.onDisbanded(this, seats)
         break
       }
@@ -222,7 +231,7 @@ export class Roster {
     const resident = this.#residents.get(seat.peer.id)
     if (resident === undefined || this.#ended) return
     resident.seat = seat
-    this.seats.push(seat)
+    this.#seats.push(seat)
   }
 
   #add (member: Member, seat: Seat | undefined): void {
@@ -244,22 +253,51 @@ export class Roster {
     return resident.member
   }
 
-  /** Whether the join of this member is among the changes that wait. */
-  #awaits (connectionId: string): boolean {
-    for (const { change } of this.#ahead?.values() ?? []) {
-      if (change.kind === 'joined' && change.member.connection_id === connectionId) return true
+  #tellJoined (member: Member): void {
+    if (this.#seats.length === 0) return
+    const data = infoOfMember(member)
+    const ready = frameOf({ type: 'ready', data })
+    const joined = frameOf({ type: 'user_joined', room: this.room, version: this.#version, data })
+    for (const other of this.#seats) {
+      other.send(ready)
+      other.send(joined)
+    }
+  }
+
+  #tellSnapshot (): void {
+    const frame = frameOf({ type: 'resynced', room: this.room, version: this.#version, data: { room: this.room, members: this.members() } })
+    for (const seat of this.#seats) seat.send(frame)
+  }
+
+  /** Sends a frame to those it is for that sit here. A sender that is no member reaches nobody. */
+  #hand (sender: string, targets: readonly string[], frame: Frame): void {
+    if (!this.#residents.has(sender)) return
+    if (targets.length === 0) {
+      for (const seat of this.#seats) if (seat.peer.id !== sender) seat.send(frame)
+    } else {
+      for (const target of targets) this.#residents.get(target)?.seat?.send(frame)
+    }
+  }
+
+  /** Whether a frame has to wait: its sender, or one of ours whom the sender knows already, has yet to come in. */
+  #isEarly (sender: string, targets: readonly string[]): boolean {
+    for (const { change, seat } of this.#ahead?.values() ?? []) {
+      if (change.kind !== 'joined') continue
+      const { connection_id: joiner } = change.member
+      if (joiner === sender || (seat !== undefined && (targets.length === 0 || targets.includes(joiner)))) return true
     }
     return false
   }
 
-  #deliverEarly (sender: string): void {
-    const due = this.#early?.filter(early => early.sender === sender) ?? []
-    if (due.length === 0) return
-    this.#early = this.#early?.filter(early => early.sender !== sender)
-    for (const { targets, frame } of due) this.deliver(sender, targets, frame)
+  /** Hands over what waited, as far as it has to wait no longer. @param leaver whose frames go now, before it leaves */
+  #deliverEarly (leaver?: string): void {
+    const early = this.#early
+    if (early === undefined) return
+    this.#early = undefined
+    this.#earlyBytes = 0
+    for (const { sender, targets, frame } of early) {
+      if (sender === leaver) this.#hand(sender, targets, frame)
+      else this.deliver(sender, targets, frame)
+    }
   }
-}
-
-function infoOf ({ connection_id, user_id, username }: Member): PeerInfo {
-  return { connection_id, user_id, username }
 }

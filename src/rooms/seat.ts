@@ -1,4 +1,5 @@
 import { relayPrefix, type Frame } from '../protocol/frame.ts'
+import type { RequestId } from '../protocol/messages.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Roster } from './roster.ts'
 
@@ -6,6 +7,8 @@ import type { Roster } from './roster.ts'
 export class Seat {
   readonly peer: Peer
   readonly roster: Roster
+  /** The `id` of a request of its own to end the room, to be repeated in the answer. */
+  requestId: RequestId | undefined = undefined
   #prefix: Buffer | undefined
   #held: Frame[] | undefined
 

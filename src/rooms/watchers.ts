@@ -1,6 +1,7 @@
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import { watches, type Peer } from './peer.ts'
+import { watches } from './identity.ts'
+import type { Peer } from './peer.ts'
 
 /** What a watcher that is or was a member has coming by two ways, by the epoch of the room's life. */
 interface Notes {
@@ -8,8 +9,8 @@ interface Notes {
   readonly told: Set<string>
   /** Announced while the peer was a member or leaving; sent only if it does not hear of it as one. */
   readonly held: Map<string, Frame>
-  /** Rooms that it has asked to leave, the answer not being there. */
-  readonly leaving: Set<string>
+  /** Rooms that it is on the way into or out of. */
+  readonly moving: Set<string>
 }
 
 /** The peers of this instance that watch rooms being born and ending. Each is told once, member or not. */
@@ -27,7 +28,7 @@ export class Watchers {
 
   /** Resolves once everything announced from now on reaches the peer. Rejects when the lobby cannot be heard. */
   async add (peer: Peer): Promise<void> {
-    if (!this.#notes.has(peer)) this.#notes.set(peer, { told: new Set(), held: new Map(), leaving: new Set() })
+    if (!this.#notes.has(peer)) this.#notes.set(peer, { told: new Set(), held: new Map(), moving: new Set() })
     try {
       await this.#switch()
     } catch (error) {
@@ -49,7 +50,7 @@ export class Watchers {
         : { type: event.type, data: { room: event.room, reason: event.reason } })
       if (event.type === 'room_disbanded') {
         if (notes.told.delete(event.epoch)) continue
-        if (peer.seat?.roster.epoch === event.epoch || notes.leaving.has(event.epoch)) {
+        if (peer.seat?.roster.epoch === event.epoch || notes.moving.has(event.epoch)) {
           notes.held.set(event.epoch, frame)
           continue
         }
@@ -58,16 +59,21 @@ export class Watchers {
     }
   }
 
-  /** A member has asked to leave a life of a room: an announcement waits for `left`. */
-  leaving (peer: Peer, epoch: string): void {
-    this.#notes.get(peer)?.leaving.add(epoch)
+  /** A peer comes into a life of a room or has asked to leave it: an announcement waits until that is done. */
+  moving (peer: Peer, epoch: string): void {
+    this.#notes.get(peer)?.moving.add(epoch)
+  }
+
+  /** A peer is in. */
+  entered (peer: Peer, epoch: string): void {
+    this.#notes.get(peer)?.moving.delete(epoch)
   }
 
   /** A member is out. @param told whether it was sent `room_disbanded` as a member */
   left (peer: Peer, epoch: string, told: boolean): void {
     const notes = this.#notes.get(peer)
     if (notes === undefined) return
-    notes.leaving.delete(epoch)
+    notes.moving.delete(epoch)
     const frame = notes.held.get(epoch)
     notes.held.delete(epoch)
     if (told && frame === undefined) notes.told.add(epoch)

@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
-import { validUntil, type Auth } from '../plugins/auth.ts'
 import { closeCodes, type CloseCode } from '../protocol/codes.ts'
 import { decode, signalType } from '../protocol/decode.ts'
 import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
 import type { ClientMessage, ClientMessageOf, RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
-import { infoOf, type Identity, type Peer } from '../rooms/peer.ts'
+import { validUntil, type Identity } from '../rooms/identity.ts'
+import { infoOf, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
 import type { Connections, Tended } from './connections.ts'
@@ -23,7 +22,8 @@ const SLOW_READER_FACTOR = 4
 /** What all connections of an instance share. */
 export interface ConnectionContext {
   readonly rooms: RoomService
-  readonly auth: Auth
+  /** @throws Refusal with a token failure's code */
+  readonly verify: (token: string | undefined) => Identity
   readonly traffic: Traffic
   readonly connections: Connections
   readonly outboxes: OutboxQueue
@@ -54,6 +54,8 @@ export class Connection implements Peer, Tended {
   readonly #outbox: Outbox
   #closed = false
   #busy = false
+  /** What the client asked for last and that takes a while; resolves whatever comes of it. */
+  #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
   #slowSince: number | undefined
   #pingAt: number
@@ -99,19 +101,20 @@ export class Connection implements Peer, Tended {
   }
 
   async goAway (reason: string, reconnectAfterMs: number): Promise<void> {
-    const gone = once(this.#socket, 'close')
+    const gone = new Promise<void>(resolve => { this.#socket.once('close', () => { resolve() }) })
     this.send(frameOf({ type: 'goaway', data: { reason, reconnect_after_ms: reconnectAfterMs } }))
     this.close(1012)
     await gone
   }
 
   beat (now: number): void {
-    const { pingIntervalMs, pongTimeoutMs, log } = this.#context
+    const { pingIntervalMs, pongTimeoutMs, sendBufferBytes, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     if (this.#isTooSlow(now)) {
       log.debug({ connection_id: this.id, bytes: this.#outbox.waitingBytes }, 'a client reads too slowly')
-      this.#socket.close(1013, closeCodes[1013].reason)
-      return this.terminate()
+      this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
+      if (this.#outbox.waitingBytes > SLOW_READER_FACTOR * sendBufferBytes) this.terminate()
+      return
     }
     if (this.#busy) { // we do not read it, so it cannot answer
       if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
@@ -168,12 +171,12 @@ export class Connection implements Peer, Tended {
     const { rooms, traffic } = this.#context
     switch (message.type) {
       case 'data':
-        traffic.countSignal(signalType(message.data))
         rooms.relay(this, message, text)
+        traffic.countSignal(signalType(message.data))
         return undefined
       case 'join': return rooms.join(this, message)
       case 'leave': return rooms.leave(this, message.id)
-      case 'disband_room': return rooms.disband(this)
+      case 'disband_room': return rooms.disband(this, message.id)
       case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
       case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
       case 'refresh':
@@ -187,8 +190,8 @@ export class Connection implements Peer, Tended {
 
   /** Goes on under another token of the same user. What the room was told of the user (the name) stays as it is. */
   #refresh ({ token, id }: ClientMessageOf<'refresh'>): void {
-    const { auth, rooms } = this.#context
-    const next = auth.verify(token)
+    const { verify, rooms } = this.#context
+    const next = verify(token)
     rooms.checkRefresh(this, next)
     this.identity = { ...next, username: this.identity.username }
     this.send(frameOf({ type: 'refreshed', data: { expires_at: next.expiresAt ?? null }, ...(id !== undefined && { id }) }))
@@ -202,9 +205,9 @@ export class Connection implements Peer, Tended {
   #await (work: Promise<void>, id: RequestId | undefined): void {
     this.#busy = true
     this.#socket.pause()
-    void work.catch(error => { this.#refuse(error, id) }).finally(() => {
+    this.#work = work.catch((error: unknown) => { this.#refuse(error, id) })
+    void this.#work.then(() => {
       this.#busy = false
-      if (this.#closed) return this.#exit()
       while (!this.#busy && !this.#closed) {
         const next = this.#waiting.shift()
         if (next === undefined) return this.#socket.resume()
@@ -230,11 +233,6 @@ export class Connection implements Peer, Tended {
     this.#waiting = []
     this.#outbox.close()
     this.#context.connections.delete(this)
-    if (!this.#busy) this.#exit()
-  }
-
-  /** Leaves its room. One whose join is under way leaves as soon as it is in. */
-  #exit (): void {
-    void this.#context.rooms.exit(this)
+    void this.#context.rooms.exit(this, this.#work)
   }
 }

@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
 /** How often connections are looked after, ms. */
 const SWEEP_MS = 1000
 /** Clients that are sent away are told to wait at least this long, ms: another instance has to be there for them. */
@@ -5,6 +7,10 @@ const RECONNECT_AFTER_MS = 1000
 /** The more there are, the longer the time over which they come back: they must not all come at once. ms a client, and at most. */
 const RECONNECT_SPREAD_MS = 5
 const RECONNECT_SPREAD_LIMIT_MS = 30_000
+
+/** Clients are sent away so many at a time, with a pause between, ms; the last at half the time there is at the latest. */
+const DRAIN_BATCH = 50
+const DRAIN_PAUSE_MS = 20
 
 /** What is kept here. */
 export interface Tended {
@@ -47,10 +53,16 @@ export class Connections {
   async drain (limitMs: number): Promise<void> {
     const leaving = [...this.#open]
     const spread = Math.min(leaving.length * RECONNECT_SPREAD_MS, RECONNECT_SPREAD_LIMIT_MS)
-    const gone = leaving.map(connection => connection.goAway('restart', RECONNECT_AFTER_MS + Math.round(Math.random() * spread)))
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([Promise.all(gone), new Promise(resolve => { timer = setTimeout(resolve, limitMs) })])
-    clearTimeout(timer)
+    const deadline = new AbortController()
+    const timeUp = delay(limitMs, undefined, { signal: deadline.signal }).catch(() => {})
+    const gone: Array<Promise<void>> = []
+    const pauseMs = Math.min(DRAIN_PAUSE_MS, limitMs / 2 / (leaving.length / DRAIN_BATCH))
+    for (const [i, connection] of leaving.entries()) {
+      if (i > 0 && i % DRAIN_BATCH === 0) await delay(pauseMs)
+      gone.push(connection.goAway('restart', RECONNECT_AFTER_MS + Math.round(Math.random() * spread)))
+    }
+    await Promise.race([Promise.all(gone), timeUp])
+    deadline.abort()
     for (const connection of leaving) connection.terminate()
   }
 

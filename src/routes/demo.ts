@@ -7,6 +7,16 @@ const POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; media-s
 
 /** GET /: the demo page. Development only. */
 export default async function demo (fastify: FastifyInstance): Promise<void> {
+  const { prefix } = fastify
+  if (fastify.hasRoute({ method: 'GET', url: `${prefix}/` })) {
+    return fastify.log.info(`no demo page: ${prefix}/ is the application's own`)
+  }
+
+  // The page's files are relative to /rtc/, not to /rtc. A relative address is right behind a proxy's prefix too.
+  fastify.addHook('onRequest', async ({ url }, reply) => {
+    const rest = url.slice(prefix.length)
+    if (prefix !== '' && /^(\?|$)/.test(rest)) await reply.redirect(`${prefix.slice(prefix.lastIndexOf('/') + 1)}/${rest}`)
+  })
   await fastify.register(fastifyStatic, {
     root: fileURLToPath(new URL('../../web/', import.meta.url)),
     wildcard: false,

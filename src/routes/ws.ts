@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
 import { Refusal } from '../protocol/refusal.ts'
-import type { Identity } from '../rooms/peer.ts'
+import type { Identity } from '../rooms/identity.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import { OutboxQueue } from './outbox.ts'
 
@@ -19,7 +19,7 @@ const BEARER_PROTOCOL = 'bearer.'
 /** The token of a request, from whichever of the three places has it; undefined when none has. */
 export function tokenOf ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
   const { token } = query as { token?: unknown }
-  if (typeof token === 'string') return token
+  if (typeof token === 'string' && token !== '') return token
   const { authorization, 'sec-websocket-protocol': protocols } = headers
   if (authorization !== undefined && /^bearer /i.test(authorization)) return authorization.slice(7).trim()
   return protocols?.split(',').map(name => name.trim()).find(name => name.startsWith(BEARER_PROTOCOL))?.slice(BEARER_PROTOCOL.length)
@@ -36,7 +36,10 @@ export function isAllowed (origin: string | undefined, allowed: readonly string[
  */
 export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipMetrics: { traffic }, log } = fastify
-  const context: ConnectionContext = { ...config, connections, rooms, auth, traffic, log, outboxes: new OutboxQueue() }
+  const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes } = config
+  const context: ConnectionContext = {
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(), verify: token => auth.verify(token)
+  }
   fastify.decorateRequest('turnipIdentity', undefined)
 
   fastify.route({

@@ -8,5 +8,5 @@ if requester ~= '' and redis.call('HEXISTS', room, requester) == 0 then return f
 local version = redis.call('HINCRBY', room, '#version', 1)
 local instances = redis.call('HGET', room, '#instances')
 redis.call('DEL', room)
-redis.call('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'user_requested' }))
+redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'user_requested' }))
 return { epoch, version, instances }

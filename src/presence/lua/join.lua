@@ -4,14 +4,16 @@
 local room, id, member, instance = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local limit, epoch, ttl, lobby, name = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
-if redis.call('HEXISTS', room, id) == 0 then
+if redis.call('HEXISTS', room, id) == 1 then
+  -- the answer to its join was lost: a version of its own keeps it apart from whoever has come since
+  redis.call('HINCRBY', room, '#version', 1)
+else
   local fields = redis.call('HLEN', room)
   -- three fields are not members: #epoch, #version, #instances
   if limit > 0 and fields - 3 >= limit then return 'full' end
   local instances = {}
   if fields == 0 then
     redis.call('HSET', room, '#epoch', epoch, '#version', 0)
-    redis.call('PUBLISH', lobby, cjson.encode({ type = 'room_created', room = name, epoch = epoch }))
   else
     instances = cjson.decode(redis.call('HGET', room, '#instances'))
   end
@@ -21,5 +23,9 @@ if redis.call('HEXISTS', room, id) == 0 then
   redis.call('HINCRBY', room, '#version', 1)
   redis.call('HSET', room, '#instances', cjson.encode(instances), id, string.format('%.0f ', joined_at) .. member)
   redis.call('PEXPIRE', room, ttl)
+  if fields == 0 then
+    -- pcall: where the lobby is forbidden (ACL), nobody can watch, and the join has happened all the same
+    redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_created', room = name, epoch = epoch }))
+  end
 end
 return { redis.call('HGET', room, '#epoch'), redis.call('HGET', room, '#version'), redis.call('HGETALL', room) }

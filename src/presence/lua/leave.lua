@@ -10,7 +10,7 @@ instances[instance] = (instances[instance] or 0) - 1
 if instances[instance] <= 0 then instances[instance] = nil end
 if next(instances) == nil then
   redis.call('DEL', room)
-  redis.call('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'last_member_left' }))
+  redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'last_member_left' }))
   return { epoch, version, 1, '{}' }
 end
 redis.call('HSET', room, '#instances', cjson.encode(instances))
