@@ -95,7 +95,7 @@ export class RoomService {
    * A connection has closed: it leaves its room and watches no more. Never rejects.
    * @param underWay what it had asked for last; one whose join is under way leaves as soon as it is in
    */
-  async exit (peer: Peer, underWay: Promise<void>): Promise<void> {
+  async exit (peer: Peer, underWay: Promise<void> = Promise.resolve()): Promise<void> {
     const gone = underWay.then(async () => {
       await Promise.all([this.#depart(peer), this.#watchers.remove(peer)])
     })

@@ -1,7 +1,8 @@
 import type { CloseCode } from '../../src/protocol/codes.ts'
 import type { Frame } from '../../src/protocol/frame.ts'
 import type { ServerMessage, ServerMessageType } from '../../src/protocol/messages.ts'
-import type { Identity, Peer } from '../../src/rooms/peer.ts'
+import type { Identity } from '../../src/rooms/identity.ts'
+import type { Peer } from '../../src/rooms/peer.ts'
 import type { Seat } from '../../src/rooms/seat.ts'
 import type { MessageOf } from './client.ts'
 
