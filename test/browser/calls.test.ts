@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import type { Browser } from 'playwright-core'
+import { Client } from '../harness/client.ts'
+import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
+import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
+import { DemoPage, startBrowser } from './demo-page.ts'
+
+let redis: RedisServer
+let one: TurnipProcess
+let two: TurnipProcess
+let browser: Browser
+
+before(async () => {
+  redis = await startRedisServer()
+  const env = { ENVIRONMENT: 'development', REDIS_URL: redis.url, MAX_ROOM_MEMBERS: '3' };
+  [one, two, browser] = await Promise.all([startTurnip({ env }), startTurnip({ env }), startBrowser()])
+})
+
+after(async () => {
+  await browser.close()
+  await Promise.all([one.stop(), two.stop()])
+  await redis.stop()
+})
+
+test('two pages, two clicks: video flows', async t => {
+  const a = await DemoPage.open(t, browser, one.url)
+  const b = await DemoPage.open(t, browser, two.url)
+  await a.join()
+  await b.join()
+  await Promise.all([a.seesVideo(), b.seesVideo()])
+})
+
+test('a call across two instances: video, chat, members, and the end of the room', async t => {
+  const admin = await Client.open(two.wsUrl, 'admin', { role: 'admin' })
+  t.after(async () => { await admin.close() })
+  admin.send({ type: 'watch' })
+  await admin.next('watching')
+
+  const a = await DemoPage.open(t, browser, one.url)
+  const b = await DemoPage.open(t, browser, two.url)
+  await a.join({ name: 'Ada', room: 'tea' })
+  await a.sees('Ada')
+  await b.join({ name: 'Bob', room: 'tea' })
+  await Promise.all([a, b].map(async page => {
+    await page.sees('Ada', 'Bob')
+    await page.connected()
+    await page.seesVideo()
+  }))
+  t.diagnostic(`connected: ${(await b.logged('connected')).join()}`)
+
+  await a.say('one lump or two?')
+  await b.hears('one lump or two?')
+  await b.say('two <b>please</b>')
+  await a.hears('two <b>please</b>')
+  const relayed = [...await a.logged('data'), ...await b.logged('data')].filter(line => line.startsWith('chat'))
+  assert.deepEqual(relayed, [], 'chat goes from browser to browser')
+
+  await b.page.close()
+  await a.sees('Ada')
+  await a.isTold('Bob left')
+  await a.page.click('#leave')
+  await a.logs('room_disbanded', 'tea, last_member_left')
+  await a.state('open')
+  assert.deepEqual((await admin.next('room_disbanded')).data, { room: 'tea', reason: 'last_member_left' })
+  assert.equal((await admin.fence()).length, 0, 'told once')
+})
+
+test('a room disbanded on one page ends on the other, which can join again', async t => {
+  const a = await DemoPage.open(t, browser, one.url)
+  const b = await DemoPage.open(t, browser, two.url)
+  await a.join({ name: 'Ada', room: 'short' })
+  await a.state('in-room')
+  await b.join({ name: 'Bob', room: 'short' })
+  await Promise.all([a.connected(), b.connected()])
+
+  await a.page.click('#disband')
+  for (const page of [a, b]) {
+    await page.logs('room_disbanded', 'short, user_requested')
+    await page.state('open')
+    await page.notes('The room short was disbanded.')
+  }
+  await b.join()
+  await b.sees('Bob')
+  await a.join()
+  await Promise.all([a.seesVideo(), b.seesVideo()])
+})
+
+test('who has no camera still sees the others and chats', async t => {
+  const without = await startBrowser({ camera: false })
+  t.after(async () => { await without.close() })
+  const a = await DemoPage.open(t, browser, one.url)
+  const b = await DemoPage.open(t, without, two.url)
+  await a.join({ name: 'Ada', room: 'shy' })
+  await a.state('in-room')
+  await b.join({ name: 'Bob', room: 'shy' })
+  await Promise.all([a.connected(), b.connected()])
+  await b.seesVideo()
+  await b.page.locator('#media-note').getByText('No camera or microphone was found.').waitFor()
+  await a.page.locator('.tile[data-peer][data-video="off"]').waitFor()
+  await b.say('can you hear me?')
+  await a.hears('can you hear me?')
+})
+
+test('a room that is full is told so, and another one can be joined', async t => {
+  const members = await Promise.all(['x', 'y', 'z'].map(async name => {
+    const client = await Client.open(one.wsUrl, name)
+    await client.join('full')
+    return client
+  }))
+  t.after(async () => { await Promise.all(members.map(async client => { await client.close() })) })
+  const page = await DemoPage.open(t, browser, two.url)
+  await page.join({ room: 'full' })
+  await page.notes('(room_full)')
+  await page.join({ room: 'roomy' })
+  await page.state('in-room')
+})
