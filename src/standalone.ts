@@ -6,6 +6,7 @@ import type { Config } from './config.ts'
 /** Limits of the HTTP server, against clients that send headers slowly, endlessly or not at all. Times in ms. */
 export const serverLimits = {
   forceCloseConnections: true,
+  return503OnClosing: false, // our own routes answer during the drain: /ws with Retry-After, /health with draining
   requestTimeout: 10_000,
   // Load balancers ask for /health every second and clients come in thousands: access logs are the proxy's.
   logController: new LogController({ disableRequestLogging: true }),

@@ -63,6 +63,15 @@ function refuseStray ({ ws, routeOptions: { url } }: FastifyRequest, _reply: unk
   done(ws && url?.endsWith('/ws') !== true ? new HttpRefusal(404, 'not_found', 'There is no WebSocket at this address: clients open …/ws') : undefined)
 }
 
+const LATE = JSON.stringify({ statusCode: 503, error: 'Service Unavailable', message: 'This instance is draining: try again shortly', code: 'draining' })
+
+/** Answers an upgrade that comes while this instance drains. */
+function refuseLate (_request: unknown, socket: Socket): void {
+  if (socket.writableEnded) return // another Turnip of this host has answered
+  socket.on('error', () => {})
+  socket.end(`HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(LATE)}\r\n\r\n${LATE}`)
+}
+
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, log } = fastify
@@ -85,9 +94,11 @@ export default fp(async (fastify: FastifyInstance) => {
   fastify.addHook('preClose', async () => {
     lifecycle.phase = 'draining'
     if (connections.size > 0) log.info({ connections: connections.size }, 'sending the clients away')
+    fastify.server.on('upgrade', refuseLate) // the library has stopped to hear of upgrades
     await connections.drain(config.drainTimeoutMs)
     // An upgrade that came too late was answered 503; nobody else ends its socket, and the server would wait for it.
     fastify.server.off('upgrade', track)
+    fastify.server.off('upgrade', refuseLate)
     fastify.websocketServer.off('connection', settled)
     for (const socket of upgrading) socket.destroy()
   })

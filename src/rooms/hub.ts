@@ -63,7 +63,7 @@ export class Hub {
   /** Forgets a roster that nobody here needs any more. */
   release (roster: Roster): void {
     if (this.#rosters.get(roster.epoch) !== roster) return // a later one has taken its place
-    if (roster.ended || (roster.seats.length === 0 && !roster.hasGap)) this.#rosters.delete(roster.epoch)
+    if (roster.ended || !roster.isAttended) this.#rosters.delete(roster.epoch)
   }
 
   /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. */

@@ -25,7 +25,7 @@ export class Repair {
     const { version } = roster
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
-      if (!roster.hasGap || roster.ended) return
+      if (!roster.hasGap || roster.ended || !roster.isAttended) return
       if (roster.version > version) this.watch(roster) // another one by now
       else void this.#mend(roster)
     }, GAP_MS)

@@ -66,6 +66,11 @@ export class Roster {
   get ended (): boolean { return this.#ended }
   get hasGap (): boolean { return this.#ahead !== undefined }
 
+  /** Whether a peer of ours sits here or waits for its turn to. Where none does, nobody tells this instance of changes. */
+  get isAttended (): boolean {
+    return this.#seats.length > 0 || Array.from(this.#ahead?.values() ?? []).some(({ seat }) => seat !== undefined)
+  }
+
   /** Nonces of the other instances that hold members. */
   get instances (): Iterable<string> { return this.#remote?.keys() ?? [] }
 
@@ -166,7 +171,7 @@ export class Roster {
       if (due.change.kind === 'joined' && due.seat !== undefined) this.#add(due.change.member, undefined)
       this.#settle(due)
     }
-    this.#ahead = this.#early = undefined
+    this.#ahead = undefined
     if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason: 'user_requested' } })
   }
 
@@ -189,6 +194,7 @@ export class Roster {
     if (due.change.version === this.#version + 1 && !this.#ended) this.#apply(due)
     else if (due.seat !== undefined) this.#take(due.seat) // known already, from a snapshot
     due.settled?.()
+    if (due.change.kind === 'joined') this.#deliverEarly() // after the joiner was told that it is in
   }
 
   #apply ({ change, seat }: Due): void {
@@ -203,7 +209,6 @@ export class Roster {
           this.#add(member, undefined)
         }
         if (seat !== undefined) this.#take(seat)
-        this.#deliverEarly()
         break
       }
       case 'left': {
@@ -215,6 +220,8 @@ export class Roster {
         break
       }
       case 'disbanded': {
+        for (const { sender, targets, frame } of this.#early ?? []) this.#hand(sender, targets, frame)
+        this.#early = undefined
         this.#ended = true
         const message = { type: 'room_disbanded', data: { room: this.room, reason: change.reason } } as const
         const frame = frameOf(message)
@@ -281,6 +288,7 @@ export class Roster {
 
   /** Whether a frame has to wait: its sender, or one of ours whom the sender knows already, has yet to come in. */
   #isEarly (sender: string, targets: readonly string[]): boolean {
+    if (this.#early?.some(early => early.sender === sender) === true) return true // nothing overtakes what it said before
     for (const { change, seat } of this.#ahead?.values() ?? []) {
       if (change.kind !== 'joined') continue
       const { connection_id: joiner } = change.member
