@@ -30,7 +30,7 @@ import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
 import tokenRoute from './routes/token.ts'
 import wsRoute from './routes/ws.ts'
-import { serverLimits, standAlone } from './standalone.ts'
+import { answerNotFound, checkThreads, serverLimits } from './standalone.ts'
 import { createStatus, type Status } from './status.ts'
 
 declare module 'fastify' {
@@ -63,7 +63,10 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
   if (host.hasDecorator(decorateAs)) throw new NameTakenError(decorateAs)
   const config = await loadConfig(host, options)
   await provideWebSocket(host, config)
-  if (options.env !== undefined) standAlone(host, config)
+  if (options.env !== undefined) { // the application is ours alone
+    answerNotFound(host)
+    checkThreads(host, config)
+  }
   let decorated: Turnip | undefined
   await host.register(async fastify => {
     await fastify.register(configPlugin, { config })

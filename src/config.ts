@@ -2,6 +2,7 @@
  * Every setting, once: its variable, its option when Turnip is embedded, what it takes, its default, what it is for.
  * README, .env.example and the option types follow this table.
  */
+import { isIP } from 'node:net'
 import { availableParallelism, hostname } from 'node:os'
 import { envSchema } from 'env-schema'
 import { Type, type TSchema } from 'typebox'
@@ -44,15 +45,20 @@ interface Setting {
   /** What it takes, in words: the end of "PORT is "x"; it takes …". */
   readonly takes: string
   readonly secret?: true
+  /** What the schema cannot say. */
+  readonly accepts?: (value: unknown) => boolean
 }
 
 const HOUR_MS = 3_600_000
 
 function number (env: string, fallback: number, minimum: number, maximum: number, unit = 'an integer'): Setting {
-  return { env, schema: Type.Integer({ default: fallback, minimum, maximum }), takes: `${unit} from ${minimum} to ${maximum}` }
+  return { env, schema: Type.Integer({ default: fallback, minimum, maximum }), accepts: Number.isFinite, takes: `${unit} from ${minimum} to ${maximum}` }
 }
 function flag (env: string, fallback: boolean): Setting {
   return { env, schema: Type.Boolean({ default: fallback }), takes: 'true or false' }
+}
+function address (env: string): Setting {
+  return { env, schema: Type.String({ default: '0.0.0.0' }), accepts: value => isIP(String(value)) > 0, takes: 'an IP address to bind to' }
 }
 function choice (env: string, fallback: string, values: string[]): Setting {
   return { env, schema: Type.Enum(values, { default: fallback }), takes: values.map(value => value || 'empty').join(', ') }
@@ -65,7 +71,7 @@ function text (env: string, fallback: string, takes: string, options: { pattern?
 /** The settings in the order of the README's table. */
 export const settings: { readonly [name in keyof Config]: Setting } = {
   port: number('PORT', 5004, 0, 65535),
-  publicIp: text('PUBLIC_IP', '0.0.0.0', 'an IP address to bind to', { pattern: '^[0-9A-Fa-f.:]+$' }),
+  publicIp: address('PUBLIC_IP'),
   accessSecret: text('ACCESS_SECRET', '', 'the secret that signs tokens; at least 32 bytes when ENVIRONMENT=production', { secret: true }),
   logLevel: choice('LOG_LEVEL', 'info', ['debug', 'info', 'warn', 'error']),
   redisUrl: text('REDIS_URL', 'redis://localhost:6379', 'redis://host:port, rediss://host:port or memory:', { pattern: '^(rediss?://.+|memory:)$', secret: true }),
@@ -80,7 +86,7 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   metricsAuth: choice('METRICS_AUTH', 'none', ['none', 'basic']),
   metricsUsername: text('METRICS_USERNAME', '', 'a user name; METRICS_AUTH=basic needs it'),
   metricsPassword: text('METRICS_PASSWORD', '', 'a password; METRICS_AUTH=basic needs it', { secret: true }),
-  metricsBindIp: text('METRICS_BIND_IP', '0.0.0.0', 'an IP address to bind to', { pattern: '^[0-9A-Fa-f.:]+$' }),
+  metricsBindIp: address('METRICS_BIND_IP'),
   tokenExpRequired: flag('TOKEN_EXP_REQUIRED', true),
   allowedOrigins: text('ALLOWED_ORIGINS', '*', '* or origins such as https://app.example.com, separated by commas', { pattern: '^\\*$|^ *https?://[^/, ]+ *(, *https?://[^/, ]+ *)*$' }),
   trustProxy: flag('TRUST_PROXY', false),
@@ -130,7 +136,7 @@ export function givenOf (environment: Readonly<Record<string, unknown>>): Record
 export function readConfig (environment: Readonly<Record<string, unknown>>): Config {
   const given = givenOf(environment)
   try {
-    return configOf(envSchema({ schema: environmentSchema(), data: given, env: false, dotenv: false }))
+    return configOf(envSchema({ schema: environmentSchema(), data: given, env: false, dotenv: false }), given)
   } catch (error) {
     throw settingErrorOf(error, given)
   }
@@ -139,14 +145,19 @@ export function readConfig (environment: Readonly<Record<string, unknown>>): Con
 /** What a wrong setting is called: by its variable, or by its option, where setting the variable would change nothing. */
 export type Naming = 'variable' | 'option'
 
-/** From checked variables to the configuration. @throws SettingError when settings do not go together */
-export function configOf (variables: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): Config {
+/**
+ * From checked variables to the configuration.
+ * @param given them as they were before the check turned words into numbers
+ * @throws SettingError when settings do not go together
+ */
+export function configOf (variables: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): Config {
   const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string }
+  for (const name of names) if (settings[name].accepts?.(values[name]) === false) throw wrong(name, given, naming)
   const { accessSecret, environment, metricsAuth, metricsUsername, metricsPassword } = values
-  if (accessSecret === '') throw wrong('accessSecret', variables, naming)
-  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', variables, naming)
-  if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', variables, naming)
-  if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', variables, naming)
+  if (accessSecret === '') throw wrong('accessSecret', given, naming)
+  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', given, naming)
+  if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', given, naming)
+  if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', given, naming)
   const { allowedOrigins } = values
   return { ...values, allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()) }
 }

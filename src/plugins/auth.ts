@@ -28,7 +28,7 @@ export interface TokenClaims {
 }
 
 /** The most bytes of a token: a longer one is a mistake or an attack on the parser. */
-const MAX_TOKEN_BYTES = 4096
+export const MAX_TOKEN_BYTES = 4096
 /** Later than this (the year 5138) is no time but an attempt at a token that never ends, s since 1970. */
 const MAX_TIME_S = 1e11
 const MAX_USER_ID = 256

@@ -37,7 +37,7 @@ export async function loadConfig (host: FastifyInstance, { env, ...options }: Co
   } catch (error) {
     throw settingErrorOf(error, given, naming)
   }
-  return configOf(variables, naming)
+  return configOf(variables, given, naming)
 }
 
 /** Decorates `turnipConfig` and `turnipNonce`. */

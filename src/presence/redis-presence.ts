@@ -21,6 +21,8 @@ interface Scripts {
   turnipDisband (key: string, ...args: string[]): Promise<null | [epoch: string, version: number, instances: string]>
 }
 
+const AWAY = new Error('There is no connection to Redis')
+
 /** Names of keys and channels. */
 export interface RedisNames {
   /** @returns the hash of a room; a room's name holds no brace, so it is a safe hash tag (one Cluster slot a room) */
@@ -61,11 +63,13 @@ export class RedisPresence implements Presence {
 
   /** Runs one operation. @throws NotDone when it was not sent, or was refused: a script's first write decides for all */
   async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {
-    if (this.#redis.status !== 'ready') throw new NotDone(new Error('Redis is away'))
     try {
-      return await this.#measure(operation, run)
+      return await this.#measure(operation, async () => {
+        if (this.#redis.status !== 'ready') throw AWAY
+        return await run()
+      })
     } catch (error) {
-      throw error instanceof ReplyError ? new NotDone(error) : error
+      throw error === AWAY || error instanceof ReplyError ? new NotDone(error) : error
     }
   }
 
