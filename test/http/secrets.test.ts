@@ -1,0 +1,86 @@
+/** A token, wherever a client puts it, stands nowhere but there. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { Redis } from 'ioredis'
+import { Client } from '../harness/client.ts'
+import { startRedisServer } from '../harness/redis-server.ts'
+import { claimsOf, sign, tokenFor } from '../harness/token.ts'
+import { startTurnip } from '../harness/turnip-process.ts'
+import { serving } from '../harness/until.ts'
+import { upgrade } from './serve.ts'
+
+/** What is looked for: the middle of a token is claims in base64, the end its signature. */
+function traces (...tokens: string[]): string[] {
+  return tokens.flatMap(token => token.split('.').slice(1)).filter(part => part.length > 8)
+}
+
+/** Everything in Redis as one text. */
+async function dump (url: string): Promise<string> {
+  const redis = new Redis(url)
+  try {
+    const keys = await redis.keys('*')
+    return JSON.stringify(await Promise.all(keys.map(async key => [key, await redis.type(key) === 'hash' ? await redis.hgetall(key) : await redis.dump(key)])))
+  } finally {
+    redis.disconnect()
+  }
+}
+
+async function canary (t: TestContext, environment: string): Promise<void> {
+  const redis = await startRedisServer()
+  t.after(async () => { await redis.stop() })
+  const server = await serving(await startTurnip({ env: { REDIS_URL: redis.url, LOG_LEVEL: 'debug', ENVIRONMENT: environment, ALLOWED_ORIGINS: 'https://app.com' } })
+    .catch((error: unknown) => assert.fail(String(error))))
+  t.after(async () => { await server.stop() })
+  const { url, wsUrl, metricsUrl = '' } = server
+  const right = tokenFor('canary')
+  const wrong = [sign(claimsOf('canary', { realm: 'other' })), sign(claimsOf('canary'), { secret: 'another' }), sign(claimsOf('canary', { exp: 1 })), `${right}x`, 'canary-that-is-no-token-at-all']
+  const secrets = [...traces(right, ...wrong), 'canary-that-is-no-token-at-all']
+  const bodies: string[] = []
+
+  for (const token of [right, ...wrong]) {
+    for (const [path, headers] of [
+      [`/ws?token=${token}`, {}], ['/ws', { authorization: `Bearer ${token}` }], ['/ws', { 'sec-websocket-protocol': `turnip, bearer.${token}` }],
+      [`/ws?token=${token}`, { origin: 'https://evil.com' }], [`/ws/?token=${token}`, {}], [`/nope?token=${token}`, {}], [`/nope/${token.length}?a=b&token=${token}#x`, {}],
+      [`/health?token=${token}`, {}], [`/info?token=${token}`, {}], [`/ws%?token=${token}`, {}], [`/%zz?token=${token}`, {}], [`//ws?token=${token}`, {}]
+    ] as Array<[string, Record<string, string>]>) {
+      const opened = await upgrade(`${url}${path}`, headers)
+      bodies.push(opened.body, JSON.stringify(opened.headers))
+      const plain = await fetch(`${url}${path}`, { headers })
+      bodies.push(await plain.text(), JSON.stringify([...plain.headers]))
+      const posted = await fetch(`${url}${path}`, { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: '{' })
+      bodies.push(await posted.text())
+    }
+    for (const path of [`/ws?token=${token}`, `/nope?token=${token}`, `/metrics?token=${token}`, `/health?token=${token}`, `/%zz?token=${token}`]) {
+      bodies.push(await (await fetch(`${metricsUrl}${path}`)).text())
+      bodies.push((await upgrade(`${metricsUrl}${path}`)).body)
+    }
+  }
+
+  const client = await Client.openWith(wsUrl, ['turnip', `bearer.${right}`])
+  assert.equal(client.socket.protocol, 'turnip')
+  await client.join('r')
+  for (const token of wrong) await client.refused({ type: 'refresh', token })
+  client.send({ type: 'refresh', token: right })
+  await client.next('refreshed')
+  await client.refused({ type: 'refresh', token: [right] })
+  await client.refused({ type: `unknown ${right}` })
+  await client.refused(`no JSON ${right}`)
+
+  const places = {
+    bodies: bodies.join('\n'),
+    frames: JSON.stringify(client.frames),
+    metrics: await (await fetch(`${metricsUrl}/metrics`)).text(),
+    redis: await dump(redis.url)
+  }
+  await client.close()
+  client.socket.terminate()
+  await server.stop()
+  const everywhere = { ...places, logs: server.logs.join('\n') }
+  assert.match(everywhere.redis, /canary/, 'the member is there')
+  const leaks = Object.entries(everywhere).flatMap(([place, text]) => text.split('\n').filter(line => secrets.some(secret => line.includes(secret))).map(line => `${place}: ${line.slice(0, 200)}`))
+  assert.deepEqual(leaks, [])
+  assert.doesNotMatch(everywhere.redis, /canary@example\.com/, 'no e-mail address either')
+}
+
+test('a token is in no log line, metric, key or answer, in production', async t => { await canary(t, 'production') })
+test('nor in readable logs', async t => { await canary(t, 'staging') })

@@ -1,0 +1,283 @@
+/** What src/presence/presence.ts promises, asked of every implementation. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import fc from 'fast-check'
+import type { LobbyEvent } from '../../src/broker/lobby-event.ts'
+import type { NewMember, Presence, Snapshot } from '../../src/presence/presence.ts'
+
+/** One store, as two instances see it. */
+export interface PresenceKit {
+  first: Presence
+  second: Presence
+  /** Everything announced in the lobby so far, in order. */
+  announced (): Promise<LobbyEvent[]>
+}
+
+export const FIRST = 'one:aaaa'
+export const SECOND = 'two:bbbb'
+
+export function member (id: string, instance = FIRST): NewMember {
+  return { connection_id: id, user_id: `user of ${id}`, username: `Ünï ${id}`, instance }
+}
+
+/** A join that must succeed. */
+export async function joined (presence: Presence, room: string, newcomer: NewMember, limit = 0): Promise<Snapshot> {
+  const snapshot = await presence.join(room, newcomer, limit)
+  assert.notEqual(snapshot, 'full')
+  return snapshot as Snapshot
+}
+
+function idsOf ({ members }: Snapshot): string[] {
+  return members.map(({ connection_id: id }) => id)
+}
+
+export function testPresence (name: string, open: (t: TestContext) => Promise<PresenceKit>): void {
+  test(`${name}: the first join begins a life at version 1`, async t => {
+    const { first } = await open(t)
+    const before = Date.now()
+    const { epoch, version, members } = await joined(first, 'r', member('a'))
+    assert.ok(epoch.length > 0)
+    assert.equal(version, 1)
+    const [only, ...others] = members
+    assert.equal(others.length, 0)
+    const { joined_at: at = 0, ...rest } = only ?? {}
+    assert.deepEqual(rest, member('a'))
+    assert.ok(Number.isInteger(at) && at >= before - 1000 && at <= Date.now() + 1000, `joined_at is ${at}`)
+  })
+
+  test(`${name}: every life of a room has an epoch that was never there before`, async t => {
+    const { first, second } = await open(t)
+    const epochs: string[] = []
+    for (let life = 0; life < 20; life++) {
+      for (const room of ['r', 's']) {
+        epochs.push((await joined(first, room, member(`${room}${life}`))).epoch)
+        await (life % 2 === 0 ? first.leave(room, `${room}${life}`) : second.disband(room, undefined))
+      }
+    }
+    assert.equal(new Set(epochs).size, 40)
+  })
+
+  test(`${name}: versions count every change from 1 without a gap`, async t => {
+    const { first, second } = await open(t)
+    const versions: Array<number | undefined> = []
+    versions.push((await joined(first, 'r', member('a'))).version)
+    versions.push((await joined(second, 'r', member('b', SECOND))).version)
+    versions.push((await first.leave('r', 'a'))?.version)
+    versions.push((await joined(first, 'r', member('a'))).version)
+    versions.push((await second.leave('r', 'b'))?.version)
+    versions.push((await first.disband('r', 'a'))?.version)
+    assert.deepEqual(versions, [1, 2, 3, 4, 5, 6])
+    assert.equal((await joined(first, 'r', member('a'))).version, 1)
+  })
+
+  test(`${name}: joining again changes nothing but the version, not even in a full room`, async t => {
+    const { first, second, announced } = await open(t)
+    const once = await joined(first, 'r', member('a'), 1)
+    const twice = await joined(first, 'r', member('a'), 1)
+    assert.deepEqual(twice, { ...once, version: 2 })
+    assert.deepEqual(await second.snapshot('r'), twice)
+    assert.deepEqual(await first.leave('r', 'a'), { epoch: once.epoch, version: 3, emptied: true, instances: [] })
+    assert.equal((await announced()).length, 2)
+  })
+
+  test(`${name}: a room takes as many members as the limit says, and a refused join changes nothing`, async t => {
+    const { first, second } = await open(t)
+    await joined(first, 'r', member('a'), 2)
+    const full = await joined(second, 'r', member('b', SECOND), 2)
+    assert.equal(await first.join('r', member('c'), 2), 'full')
+    assert.equal(await second.join('r', member('d', SECOND), 2), 'full')
+    assert.deepEqual(await first.snapshot('r'), full)
+    assert.equal(await first.leave('r', 'c'), undefined)
+    assert.equal((await joined(first, 'r', member('c'), 3)).version, 3)
+    assert.equal((await joined(first, 'r', member('d'), 0)).version, 4, '0 is no limit')
+  })
+
+  test(`${name}: members come in the order they joined`, async t => {
+    const { first, second } = await open(t)
+    const ids = ['m', 'z', 'a', 'k', 'b', 'y', '0', '9', 'c', 'x']
+    for (const [i, id] of ids.entries()) {
+      await joined(i % 2 === 0 ? first : second, 'r', member(id, i % 2 === 0 ? FIRST : SECOND))
+      const start = Date.now()
+      while (Date.now() <= start + 1); // the next one joins in a later millisecond
+    }
+    const snapshot = await first.snapshot('r')
+    assert.ok(snapshot)
+    assert.deepEqual(idsOf(snapshot), ids)
+    assert.deepEqual(idsOf(await joined(second, 'r', member('m', SECOND))), ids)
+  })
+
+  test(`${name}: a stranger's leave is undefined and changes nothing`, async t => {
+    const { first, second } = await open(t)
+    assert.equal(await first.leave('nowhere', 'a'), undefined)
+    const before = await joined(first, 'r', member('a'))
+    assert.equal(await second.leave('r', 'b'), undefined)
+    assert.deepEqual(await first.snapshot('r'), before)
+    assert.ok(await first.leave('r', 'a'))
+    assert.equal(await first.leave('r', 'a'), undefined, 'it has left already')
+  })
+
+  test(`${name}: a leave names the instances that remain, and emptied only for the last`, async t => {
+    const { first, second } = await open(t)
+    const { epoch } = await joined(first, 'r', member('a'))
+    await joined(first, 'r', member('b'))
+    await joined(second, 'r', member('c', SECOND))
+    const sorted = (change: { instances: string[] } | undefined): unknown => change && { ...change, instances: change.instances.toSorted() }
+    assert.deepEqual(sorted(await first.leave('r', 'a')), { epoch, version: 4, emptied: false, instances: [FIRST, SECOND] })
+    assert.deepEqual(sorted(await first.leave('r', 'b')), { epoch, version: 5, emptied: false, instances: [SECOND] })
+    assert.deepEqual(sorted(await second.leave('r', 'c')), { epoch, version: 6, emptied: true, instances: [] })
+    assert.equal(await first.snapshot('r'), undefined)
+  })
+
+  test(`${name}: a member or the host may disband a room, a stranger may not`, async t => {
+    const { first, second } = await open(t)
+    assert.equal(await first.disband('nowhere', undefined), undefined)
+    assert.equal(await first.disband('nowhere', 'a'), undefined)
+    const { epoch } = await joined(first, 'r', member('a'))
+    const before = await joined(second, 'r', member('b', SECOND))
+    assert.equal(await first.disband('r', 'stranger'), undefined)
+    assert.deepEqual(await first.snapshot('r'), before)
+    const change = await second.disband('r', 'a')
+    assert.deepEqual(change && { ...change, instances: change.instances.toSorted() }, { epoch, version: 3, instances: [FIRST, SECOND] })
+    assert.equal(await first.snapshot('r'), undefined)
+    assert.equal(await first.leave('r', 'a'), undefined)
+    assert.equal(await second.disband('r', 'b'), undefined)
+
+    await joined(first, 'r', member('a'))
+    assert.deepEqual((await second.disband('r', undefined))?.instances, [FIRST])
+  })
+
+  test(`${name}: a snapshot is what the last change left, and undefined without a room`, async t => {
+    const { first, second } = await open(t)
+    assert.equal(await second.snapshot('r'), undefined)
+    await joined(first, 'r', member('a'))
+    const both = await joined(second, 'r', member('b', SECOND))
+    assert.deepEqual(await first.snapshot('r'), both)
+    await first.leave('r', 'a')
+    assert.deepEqual(await second.snapshot('r'), { ...both, version: 3, members: both.members.filter(({ connection_id: id }) => id === 'b') })
+  })
+
+  test(`${name}: rooms do not touch each other`, async t => {
+    const { first } = await open(t)
+    await joined(first, 'r', member('a'))
+    await joined(first, 'R', member('b'))
+    await joined(first, 'r:s', member('c'))
+    await first.disband('R', undefined)
+    assert.deepEqual(idsOf(await first.snapshot('r') as Snapshot), ['a'])
+    assert.deepEqual(idsOf(await first.snapshot('r:s') as Snapshot), ['c'])
+  })
+
+  test(`${name}: birth and end are announced exactly once a life`, async t => {
+    const { first, second, announced } = await open(t)
+    const { epoch: one } = await joined(first, 'r', member('a'))
+    await joined(second, 'r', member('b', SECOND))
+    await joined(second, 'r', member('b', SECOND))
+    await first.leave('r', 'a')
+    await first.leave('r', 'a')
+    await second.leave('r', 'b')
+    await second.leave('r', 'b')
+    const { epoch: two } = await joined(second, 'r', member('b', SECOND))
+    await first.disband('r', 'stranger')
+    await first.disband('r', 'b')
+    await first.disband('r', 'b')
+    assert.deepEqual(await announced(), [
+      { type: 'room_created', room: 'r', epoch: one },
+      { type: 'room_disbanded', room: 'r', epoch: one, reason: 'last_member_left' },
+      { type: 'room_created', room: 'r', epoch: two },
+      { type: 'room_disbanded', room: 'r', epoch: two, reason: 'user_requested' }
+    ])
+  })
+
+  test(`${name}: a hundred joins and leaves at once from two instances are one history`, async t => {
+    const { first, second, announced } = await open(t)
+    const ids = Array.from({ length: 100 }, (_, i) => `c${i}`)
+    const presenceOf = (i: number): Presence => i % 2 === 0 ? first : second
+    const joins = await Promise.all(ids.map((id, i) => joined(presenceOf(i), 'r', member(id, i % 2 === 0 ? FIRST : SECOND))))
+    assert.deepEqual(joins.map(({ version }) => version).toSorted((a, b) => a - b), ids.map((_, i) => i + 1))
+    assert.equal(new Set(joins.map(({ epoch }) => epoch)).size, 1)
+    for (const { version, members } of joins) assert.equal(members.length, version)
+
+    const leaves = await Promise.all(ids.map((id, i) => presenceOf(i).leave('r', id)))
+    assert.deepEqual(leaves.map(leave => leave?.version ?? 0).toSorted((a, b) => a - b), ids.map((_, i) => i + 101))
+    assert.deepEqual(leaves.filter(leave => leave?.emptied).map(leave => leave?.version), [200])
+    assert.deepEqual((await announced()).map(({ type }) => type), ['room_created', 'room_disbanded'])
+  })
+
+  test(`${name}: a full house at once lets in exactly as many as the limit says`, async t => {
+    const { first, second } = await open(t)
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) =>
+      i % 2 === 0 ? first.join('r', member(`c${i}`), 7) : second.join('r', member(`c${i}`, SECOND), 7)))
+    assert.equal(answers.filter(answer => answer === 'full').length, 33)
+    assert.equal((await first.snapshot('r'))?.members.length, 7)
+  })
+
+  test(`${name}: last leaves, disbands and new joins that race make lives that begin and end once`, async t => {
+    const { first, second, announced } = await open(t)
+    const lives = new Set<string>()
+    let ends = 0
+    for (let round = 0; round < 30; round++) {
+      const [a, b, left, ended] = await Promise.all([
+        first.join('r', member(`a${round}`), 0),
+        second.join('r', member(`b${round}`, SECOND), 0),
+        first.leave('r', `a${round}`),
+        round % 3 === 0 ? second.disband('r', `b${round}`) : second.leave('r', `b${round}`)
+      ])
+      for (const answer of [a, b]) if (answer !== 'full') lives.add(answer.epoch)
+      if (left?.emptied) ends++
+      if (ended !== undefined && (!('emptied' in ended) || ended.emptied)) ends++
+    }
+    assert.equal(await first.snapshot('r'), undefined)
+    assert.equal(ends, lives.size)
+    const events = await announced()
+    assert.equal(events.length, 2 * lives.size)
+    for (let i = 0; i < events.length; i += 2) {
+      assert.equal(events[i]?.type, 'room_created')
+      assert.equal(events[i + 1]?.type, 'room_disbanded')
+      assert.equal(events[i]?.epoch, events[i + 1]?.epoch)
+      assert.ok(lives.delete(events[i]?.epoch ?? ''))
+    }
+  })
+
+  test(`${name}: any history of joins, leaves and disbands is that of a simple model`, async t => {
+    const { first, second } = await open(t)
+    const id = fc.constantFrom('a', 'b', 'c', 'd')
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ do: fc.constant('join' as const), id, here: fc.boolean() }) },
+      { weight: 3, arbitrary: fc.record({ do: fc.constant('leave' as const), id, here: fc.boolean() }) },
+      { weight: 1, arbitrary: fc.record({ do: fc.constant('disband' as const), id, here: fc.boolean() }) }
+    )
+    let run = 0
+    await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 20 }), async steps => {
+      const room = `room${run++}`
+      const model = { version: 0, members: [] as string[] }
+      for (const { do: what, id } of steps) {
+        // A member belongs to the instance that holds its connection.
+        const [presence, instance] = id < 'c' ? [first, FIRST] : [second, SECOND]
+        const isIn = model.members.includes(id)
+        if (what === 'join') {
+          const answer = await presence.join(room, member(id, instance), 3)
+          if (!isIn && model.members.length === 3) {
+            assert.equal(answer, 'full')
+            continue
+          }
+          model.version++
+          if (!isIn) model.members.push(id)
+          assert.notEqual(answer, 'full')
+          assert.deepEqual(idsOf(answer as Snapshot).toSorted(), model.members.toSorted())
+          assert.equal((answer as Snapshot).version, model.version)
+        } else {
+          const answer = await (what === 'leave' ? presence.leave(room, id) : presence.disband(room, id))
+          if (!isIn) {
+            assert.equal(answer, undefined)
+            continue
+          }
+          assert.equal(answer?.version, ++model.version)
+          model.members = what === 'leave' ? model.members.filter(other => other !== id) : []
+          if (what === 'leave') assert.equal(answer && 'emptied' in answer && answer.emptied, model.members.length === 0)
+          if (model.members.length === 0) model.version = 0
+        }
+      }
+      assert.deepEqual((await second.snapshot(room))?.members.length ?? 0, model.members.length)
+      await first.disband(room, undefined)
+    }), { numRuns: 40 })
+  })
+}
