@@ -74,8 +74,3 @@ export interface Presence {
 export function infoOfMember ({ connection_id, user_id, username }: PeerInfo): PeerInfo {
   return { connection_id, user_id, username }
 }
-
-/** The order in which members are told: as they joined, and by id where the clock does not tell them apart. */
-export function byJoining (a: MemberInfo, b: MemberInfo): number {
-  return a.joined_at - b.joined_at || (a.connection_id < b.connection_id ? -1 : 1)
-}

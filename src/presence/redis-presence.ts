@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { ReplyError, type Redis } from 'ioredis'
 import type { Measure } from '../broker/measure.ts'
-import { byJoining, NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
+import { NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
 
 /**
  * How long a room outlives the last instance that renewed it, ms. It is the safety net for a cluster that died as a
@@ -40,7 +40,7 @@ export interface RedisPresenceOptions {
 
 /**
  * Presence in Redis. A room is one hash: `#epoch`, `#version`, `#instances` (JSON, members on each instance) and a
- * field a member, connection_id to `<joined_at> <JSON>`. Identities hold no e-mail address and no token.
+ * field a member, connection_id to `<version of its join> <joined_at> <JSON>`. Identities hold no e-mail address and no token.
  */
 export class RedisPresence implements Presence {
   readonly renewEveryMs = ROOM_TTL_MS / 3
@@ -114,15 +114,16 @@ export class RedisPresence implements Presence {
 
 /** @param fields of the room's hash, name and value in turn */
 function snapshotOf (epoch: string, version: string, fields: string[]): Snapshot {
-  const members: Member[] = []
+  const joins: Array<{ version: number, member: Member }> = []
   for (let i = 0; i < fields.length; i += 2) {
     const [name = '', value = ''] = fields.slice(i, i + 2)
     if (name.startsWith('#')) continue
-    const space = value.indexOf(' ')
-    const member = JSON.parse(value.slice(space + 1)) as NewMember
-    members.push({ ...member, joined_at: Number(value.slice(0, space)) })
+    const [joinedIn = '', joinedAt = ''] = value.split(' ', 2)
+    const newcomer = JSON.parse(value.slice(joinedIn.length + joinedAt.length + 2)) as NewMember
+    joins.push({ version: Number(joinedIn), member: { ...newcomer, joined_at: Number(joinedAt) } })
   }
-  return { epoch, version: Number(version), members: members.sort(byJoining) }
+  joins.sort((a, b) => a.version - b.version)
+  return { epoch, version: Number(version), members: joins.map(({ member }) => member) }
 }
 
 function namesOf (instances: string): string[] {

@@ -20,8 +20,8 @@ else
   instances[instance] = (instances[instance] or 0) + 1
   local now = redis.call('TIME')
   local joined_at = now[1] * 1000 + math.floor(now[2] / 1000)
-  redis.call('HINCRBY', room, '#version', 1)
-  redis.call('HSET', room, '#instances', cjson.encode(instances), id, string.format('%.0f ', joined_at) .. member)
+  local version = redis.call('HINCRBY', room, '#version', 1)
+  redis.call('HSET', room, '#instances', cjson.encode(instances), id, string.format('%d %.0f ', version, joined_at) .. member)
   redis.call('PEXPIRE', room, ttl)
   if fields == 0 then
     -- pcall: where the lobby is forbidden (ACL), nobody can watch, and the join has happened all the same
