@@ -1,7 +1,7 @@
 /**
  * Loaded into the server before fastify-cli, which listens for the signals of a crash as for SIGTERM. Node cannot handle
  * those: its handler returns to the instruction that failed, which fails again, and the process spins for ever, with
- * its sockets open and its lease unrenewed, where it should have died and been started anew.
+ * its sockets open, where it should have died and been started anew.
  */
 const CRASHES = new Set(['SIGSEGV', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGABRT'])
 

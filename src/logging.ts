@@ -1,4 +1,5 @@
-import type { FastifyRequest, FastifyServerOptions } from 'fastify'
+import type { FastifyRequest } from 'fastify'
+import type { LoggerOptions } from 'pino'
 import type { Config } from './config.ts'
 
 /** A request as it is logged: without its query, which may hold a token. */
@@ -10,10 +11,10 @@ function requestOf (request: FastifyRequest): object {
 export const logSerializers = { req: requestOf as unknown as (request: unknown) => string } // Fastify's type wants a string, pino takes any value
 
 /** JSON in production, for machines; readable lines otherwise. */
-export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel' | 'environment'>): Exclude<FastifyServerOptions['logger'], boolean | undefined> {
+export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel' | 'environment'>): LoggerOptions {
   return {
     level: logLevel,
-    serializers: { req: requestOf as (request: FastifyRequest) => { [key: string]: unknown } },
+    serializers: { req: requestOf },
     ...(environment !== 'production' && {
       transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' } }
     })

@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis'
 import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
-import { within } from './deadline.ts'
+import { within } from '../redis/deadline.ts'
 import type { LobbyEvent } from './lobby-event.ts'
-import type { Measure } from './measure.ts'
+import type { Measure } from '../redis/measure.ts'
 
 /**
  * First byte of every batch. Instances of two versions of Turnip may share a Redis during a rolling update: a batch

@@ -2,7 +2,7 @@ import fastifyJwt, { type JWT } from '@fastify/jwt'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
-import type { TokenFailure } from '../protocol/codes.ts'
+import { MAX_TOKEN_BYTES, type TokenFailure } from '../protocol/codes.ts'
 import { ROOM_NAME } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { CLOCK_TOLERANCE_S, type Identity } from '../rooms/identity.ts'
@@ -27,8 +27,6 @@ export interface TokenClaims {
   rooms?: string[] | undefined
 }
 
-/** The most bytes of a token: a longer one is a mistake or an attack on the parser. */
-export const MAX_TOKEN_BYTES = 4096
 /** Later than this (the year 5138) is no time but an attempt at a token that never ends, s since 1970. */
 const MAX_TIME_S = 1e11
 const MAX_USER_ID = 256

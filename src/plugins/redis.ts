@@ -2,8 +2,8 @@ import fastifyRedis from '@fastify/redis'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Redis, type RedisOptions as AllRedisOptions } from 'ioredis'
-import { within } from '../broker/deadline.ts'
-import type { Measure } from '../broker/measure.ts'
+import { within } from '../redis/deadline.ts'
+import type { Measure } from '../redis/measure.ts'
 import type { Config } from '../config.ts'
 
 declare module 'fastify' {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { ReplyError, type Redis } from 'ioredis'
-import type { Measure } from '../broker/measure.ts'
+import type { Measure } from '../redis/measure.ts'
 import { NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
 
 /**

@@ -3,10 +3,13 @@
  * Shared with browser clients; imports nothing.
  */
 
+/** The most bytes of a token: a longer one is a mistake, or an attack on the parser. */
+export const MAX_TOKEN_BYTES = 4096
+
 /** Why a token opens nothing. Also the values of the `reason` label of the authentication metrics. */
 export const tokenFailures = {
   token_missing: 'No token was given: pass ?token=, an Authorization: Bearer header, or the subprotocol bearer.<token>',
-  parse_error: 'The token is not a JSON Web Token of at most 4096 bytes',
+  parse_error: `The token is not a JSON Web Token of at most ${MAX_TOKEN_BYTES} bytes`,
   invalid_token: 'The signature or the algorithm of the token is not accepted, or it is not valid yet',
   token_expired: 'The token has expired: fetch a new one',
   unverified_user: 'The user is not verified: the claim is_verified must be "true"',
@@ -39,7 +42,7 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes
 
-/** What a client may do after a close: stay away, come back with backoff, come back with a new token. */
+/** What a client may do after a close: stay away, come back with backoff, come back with a new token. For clients to read. */
 export type ComeBack = 'no' | 'yes' | 'new token'
 
 /**

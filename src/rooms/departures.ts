@@ -48,12 +48,17 @@ export class Departures {
     this.#schedule()
   }
 
-  /** It comes back before its leave was made good: it is to stay. Resolves once no attempt is under way. */
-  async forgive (room: string, connectionId: string): Promise<void> {
+  /**
+   * It comes back before its leave was made good: it is to stay. Resolves once no attempt is under way.
+   * @returns whether anything was owed: a join that then fails has to be owed anew
+   */
+  async forgive (room: string, connectionId: string): Promise<boolean> {
     const owed = this.#owed.get(keyOf(room, connectionId))
-    if (owed === undefined) return
+    if (owed === undefined) return false
     this.#owed.delete(keyOf(room, connectionId))
-    await owed.attempt
+    if (owed.attempt === undefined) owed.onGone?.(false)
+    else await owed.attempt
+    return true
   }
 
   /** Tries everything that is owed once more. */
@@ -80,6 +85,7 @@ export class Departures {
     }).catch((error: unknown) => {
       failure = error
       if (this.#owed.get(key) === owed) this.#schedule()
+      else owed.onGone?.(false) // forgiven meanwhile
     })
     await owed.attempt
     owed.attempt = undefined

@@ -100,8 +100,11 @@ export class RoomService {
       await Promise.all([this.#depart(peer), this.#watchers.remove(peer)])
     })
     this.#underWay.add(gone)
-    await gone
-    this.#underWay.delete(gone)
+    try {
+      await gone
+    } finally {
+      this.#underWay.delete(gone)
+    }
   }
 
   /**
@@ -123,10 +126,11 @@ export class RoomService {
     let seated: Promise<void>
     let late: NodeJS.Timeout
     try {
-      await this.#departures.forgive(room, peer.id)
+      const forgiven = await this.#departures.forgive(room, peer.id)
       const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
       const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers).catch((error: unknown) => {
-        if (!(error instanceof NotDone)) this.#departures.owe(room, peer.id) // the answer was lost, and not the effect
+        // The answer was lost, and perhaps not the effect; or it is in the store still, from before.
+        if (forgiven || !(error instanceof NotDone)) this.#departures.owe(room, peer.id)
         throw error
       }))
       if (snapshot === 'full') throw new Refusal('room_full')
@@ -190,10 +194,15 @@ export class RoomService {
     seat.requestId = id
     try {
       if (await this.#disband(seat.roster.room, peer.id) || seat.roster.ended) return
-      await delay(GAP_MS) // somebody else was faster, and word of it is on its way; or else the store has lost this member
-      if (peer.seat === seat) throw new Refusal('not_in_room', 'The room does not know you any more: join it again')
+      await delay(GAP_MS) // somebody else was faster, and word of it is on its way
+      if (!seat.roster.ended) await this.#repair.mend(seat.roster) // or it was lost
+      if (peer.seat !== seat) return
+      await this.#depart(peer)
+      throw new Refusal('not_in_room', 'The room does not know you any more: join it again')
     } catch (error) {
       seat.requestId = undefined
+      // Whether it has happened is not known: its members are told as soon as it is.
+      if (error instanceof Refusal && error.code === 'unavailable') this.#repair.watch(seat.roster)
       throw error
     }
   }
@@ -249,7 +258,7 @@ export class RoomService {
     this.counts.leaves++
     await this.#departures.leave(room, peer.id, emptied => {
       if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
-      this.#watchers.left(peer, epoch, emptied)
+      this.#watchers.left(peer, { room, epoch }, emptied)
     })
   }
 
@@ -274,7 +283,7 @@ export class RoomService {
     this.#hub.release(roster)
     for (const seat of seats) {
       if (seat.peer.seat === seat) seat.peer.seat = undefined
-      this.#watchers.left(seat.peer, roster.epoch, true)
+      this.#watchers.left(seat.peer, roster, true)
     }
   }
 

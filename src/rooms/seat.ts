@@ -3,6 +3,9 @@ import type { RequestId } from '../protocol/messages.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Roster } from './roster.ts'
 
+/** The most bytes that a room may have for a peer that is still on its way out of another; then it has to come again. */
+const HELD_BYTES = 1024 * 1024
+
 /** The place of one of our own peers in one life of a room. */
 export class Seat {
   readonly peer: Peer
@@ -11,6 +14,7 @@ export class Seat {
   requestId: RequestId | undefined = undefined
   #prefix: Buffer | undefined
   #held: Frame[] | undefined
+  #heldBytes = 0
 
   /** @param held whether what the room sends waits until `release`: a peer on the move has another room to leave first */
   constructor (peer: Peer, roster: Roster, held: boolean) {
@@ -26,8 +30,10 @@ export class Seat {
   }
 
   send (frame: Frame): void {
-    if (this.#held === undefined) this.peer.send(frame)
-    else this.#held.push(frame)
+    if (this.#held === undefined) return this.peer.send(frame)
+    this.#held.push(frame)
+    this.#heldBytes += frame.length
+    if (this.#heldBytes > HELD_BYTES) this.peer.close(1013)
   }
 
   /** Sends what waited, in order; nothing waits from now on. */

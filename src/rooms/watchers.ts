@@ -44,18 +44,17 @@ export class Watchers {
   announce (event: LobbyEvent): void {
     let frame: Frame | undefined
     for (const [peer, notes] of this.#notes) {
+      // The books are kept whether the peer may be told or not: its token may be another by now.
+      if (event.type === 'room_disbanded' && notes.told.delete(event.epoch)) continue
       if (!watches(peer.identity, event.room)) continue
       frame ??= frameOf(event.type === 'room_created'
         ? { type: event.type, data: { room: event.room } }
         : { type: event.type, data: { room: event.room, reason: event.reason } })
-      if (event.type === 'room_disbanded') {
-        if (notes.told.delete(event.epoch)) continue
-        if (peer.seat?.roster.epoch === event.epoch || notes.moving.has(event.epoch)) {
-          notes.held.set(event.epoch, frame)
-          continue
-        }
+      if (event.type === 'room_disbanded' && (peer.seat?.roster.epoch === event.epoch || notes.moving.has(event.epoch))) {
+        notes.held.set(event.epoch, frame)
+      } else {
+        peer.send(frame)
       }
-      peer.send(frame)
     }
   }
 
@@ -70,13 +69,13 @@ export class Watchers {
   }
 
   /** A member is out. @param told whether it was sent `room_disbanded` as a member */
-  left (peer: Peer, epoch: string, told: boolean): void {
+  left (peer: Peer, { room, epoch }: { readonly room: string, readonly epoch: string }, told: boolean): void {
     const notes = this.#notes.get(peer)
     if (notes === undefined) return
     notes.moving.delete(epoch)
     const frame = notes.held.get(epoch)
     notes.held.delete(epoch)
-    if (told && frame === undefined) notes.told.add(epoch)
+    if (told && frame === undefined && watches(peer.identity, room)) notes.told.add(epoch)
     if (!told && frame !== undefined) peer.send(frame)
   }
 

@@ -66,7 +66,7 @@ export class Connection implements Peer, Tended {
     this.identity = identity
     this.#context = context
     this.#socket = socket
-    this.#outbox = new Outbox(socket, tcp, context.outboxes)
+    this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
     socket.on('message', (data: Buffer, isBinary: boolean) => { this.#receive(data, isBinary) })
@@ -101,6 +101,7 @@ export class Connection implements Peer, Tended {
   }
 
   async goAway (reason: string, reconnectAfterMs: number): Promise<void> {
+    if (this.#closed) return // it went while others were told
     const gone = new Promise<void>(resolve => { this.#socket.once('close', () => { resolve() }) })
     this.send(frameOf({ type: 'goaway', data: { reason, reconnect_after_ms: reconnectAfterMs } }))
     this.close(1012)
@@ -108,13 +109,11 @@ export class Connection implements Peer, Tended {
   }
 
   beat (now: number): void {
-    const { pingIntervalMs, pongTimeoutMs, sendBufferBytes, log } = this.#context
+    const { pingIntervalMs, pongTimeoutMs, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     if (this.#isTooSlow(now)) {
       log.debug({ connection_id: this.id, bytes: this.#outbox.waitingBytes }, 'a client reads too slowly')
-      this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
-      if (this.#outbox.waitingBytes > SLOW_READER_FACTOR * sendBufferBytes) this.terminate()
-      return
+      return this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
     }
     if (this.#busy) { // we do not read it, so it cannot answer
       if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
@@ -131,6 +130,14 @@ export class Connection implements Peer, Tended {
     }
   }
 
+  /** So much waits that even five seconds are too long. */
+  overflowed (bytes: number): void {
+    const { sendBufferBytes, log } = this.#context
+    if (sendBufferBytes === 0 || bytes <= SLOW_READER_FACTOR * sendBufferBytes) return
+    log.debug({ connection_id: this.id, bytes }, 'a client does not read')
+    this.terminate()
+  }
+
   #isTooSlow (now: number): boolean {
     const { sendBufferBytes } = this.#context
     const waiting = this.#outbox.waitingBytes
@@ -139,7 +146,7 @@ export class Connection implements Peer, Tended {
       return false
     }
     this.#slowSince ??= now
-    return now - this.#slowSince >= SLOW_READER_MS || waiting > SLOW_READER_FACTOR * sendBufferBytes
+    return now - this.#slowSince >= SLOW_READER_MS
   }
 
   /** Frames still come after a close (the library hands over what it has read): they are not looked at. */

@@ -20,6 +20,9 @@ export class OutboxQueue {
   }
 }
 
+/** Told, whenever the socket takes no more at the moment, how many bytes wait for it. */
+export interface Overflowing { overflowed (bytes: number): void }
+
 /**
  * What is to be written to one socket. Frames are whole WebSocket frames, so they go straight to the TCP socket: the
  * WebSocket library beside it writes whole frames too (pong, close), and neither cuts into the other's.
@@ -27,13 +30,15 @@ export class OutboxQueue {
 export class Outbox {
   readonly #socket: WebSocket
   readonly #tcp: Socket
+  readonly #owner: Overflowing
   readonly #queue: OutboxQueue
   #frames: Frame[] = []
   #queued = false
   #closed = false
 
   /** @param tcp what carries the WebSocket */
-  constructor (socket: WebSocket, tcp: Socket, queue: OutboxQueue) {
+  constructor (socket: WebSocket, tcp: Socket, owner: Overflowing, queue: OutboxQueue) {
+    this.#owner = owner
     this.#socket = socket
     this.#tcp = tcp
     this.#queue = queue
@@ -57,7 +62,7 @@ export class Outbox {
     this.#frames = []
     if (this.#socket.readyState !== this.#socket.OPEN) return // nothing may follow a close frame (RFC 6455 §5.5.1)
     const [only] = frames
-    this.#tcp.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames))
+    if (!this.#tcp.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames))) this.#owner.overflowed(this.#tcp.writableLength)
   }
 
   /** Takes no more frames; what waits is forgotten. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type, type Static } from 'typebox'
 import { HttpRefusal } from '../errors.ts'
-import { MAX_TOKEN_BYTES } from '../plugins/auth.ts'
+import { MAX_TOKEN_BYTES } from '../protocol/codes.ts'
 
 const Body = Type.Object({
   username: Type.String({ minLength: 1, maxLength: 256 }),

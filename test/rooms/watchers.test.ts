@@ -100,7 +100,7 @@ test('a leaver that was the last is told once, whichever comes first', async () 
     peer.seat = undefined
     watchers.moving(peer, 'e')
     if (order === 'announcement first') watchers.announce(ended('r'))
-    watchers.left(peer, 'e', true) // the room service has told it
+    watchers.left(peer, { room: 'r', epoch: 'e' }, true) // the room service has told it
     if (order === 'answer first') watchers.announce(ended('r'))
     assert.deepEqual(peer.frames, [], order)
   }
@@ -115,7 +115,7 @@ test('a leaver that was not the last is told when the last one goes, whichever c
     watchers.moving(peer, 'e')
     if (order === 'announcement first') watchers.announce(ended('r'))
     assert.deepEqual(peer.frames, [], 'it may be told as a leaver yet')
-    watchers.left(peer, 'e', false)
+    watchers.left(peer, { room: 'r', epoch: 'e' }, false)
     if (order === 'answer first') watchers.announce(ended('r'))
     assert.deepEqual(peer.frames, [{ type: 'room_disbanded', data: { room: 'r', reason: 'last_member_left' } }], order)
   }
@@ -128,7 +128,7 @@ test('a member of a disbanded room is told as a member only, whichever comes fir
     await watchers.add(peer)
     if (order === 'announcement first') watchers.announce(ended('r', 'e', 'user_requested'))
     peer.seat = undefined
-    watchers.left(peer, 'e', true)
+    watchers.left(peer, { room: 'r', epoch: 'e' }, true)
     if (order === 'change first') watchers.announce(ended('r', 'e', 'user_requested'))
     assert.deepEqual(peer.frames, [], order)
   }
@@ -141,7 +141,7 @@ test('a watcher on its way into a life is told of its end once, as a member', as
     await watchers.add(peer)
     watchers.moving(peer, 'e')
     if (order === 'announcement first') watchers.announce(ended('r', 'e', 'user_requested'))
-    watchers.left(peer, 'e', true) // its seat was told
+    watchers.left(peer, { room: 'r', epoch: 'e' }, true) // its seat was told
     if (order === 'change first') watchers.announce(ended('r', 'e', 'user_requested'))
     assert.deepEqual(peer.frames, [], order)
   }
@@ -158,7 +158,7 @@ test('a watcher that has come into a life is told of its end as a member, if an 
     watchers.entered(peer, 'e')
     if (order === 'after it was in') watchers.announce(ended('r', 'e', 'user_requested'))
     peer.seat = undefined
-    watchers.left(peer, 'e', true)
+    watchers.left(peer, { room: 'r', epoch: 'e' }, true)
     assert.deepEqual(peer.frames, [], order)
   }
 })
@@ -177,7 +177,7 @@ test('the next life of a room is announced as if there had been none', async () 
   const peer = seated(admin('a'), 'r', 'one')
   await watchers.add(peer)
   peer.seat = undefined
-  watchers.left(peer, 'one', true)
+  watchers.left(peer, { room: 'r', epoch: 'one' }, true)
   watchers.announce(ended('r', 'one', 'user_requested'))
   watchers.announce(created('r', 'two'))
   watchers.announce(ended('r', 'two'))
@@ -188,8 +188,8 @@ test('one who does not watch is not kept in mind', () => {
   const { watchers } = create()
   const peer = seated(admin('a'))
   watchers.moving(peer, 'e')
-  watchers.left(peer, 'e', false)
-  watchers.left(peer, 'e', true)
+  watchers.left(peer, { room: 'r', epoch: 'e' }, false)
+  watchers.left(peer, { room: 'r', epoch: 'e' }, true)
   watchers.announce(ended('r'))
   assert.deepEqual(peer.frames, [])
 })
