@@ -130,7 +130,7 @@ function environment (given: Record<string, string | undefined>): NodeJS.Process
 }
 
 /** Finds where the server listens in what it logs: one line of JSON, or the lines of pino-pretty with ENVIRONMENT=development. */
-function createListeningParser (): (line: string) => ListeningLine | undefined {
+export function createListeningParser (): (line: string) => ListeningLine | undefined {
   let fields: Record<string, string> | undefined
   return line => {
     if (line.startsWith('{')) return parseListeningLine(line)

@@ -55,7 +55,9 @@ test('a token is taken from the query, the header and the second subprotocol ali
     { url: '/ws', headers: { authorization: `Bearer ${token}` } },
     { url: '/ws', headers: { authorization: `bearer  ${token}` } },
     { url: '/ws', headers: { 'sec-websocket-protocol': `turnip, bearer.${token}` } },
-    { url: '/ws', headers: { 'sec-websocket-protocol': `turnip,bearer.${token}` } }
+    { url: '/ws', headers: { 'sec-websocket-protocol': `turnip,bearer.${token}` } },
+    { url: '/ws?token=', headers: { authorization: `Bearer ${token}` } },
+    { url: '/ws?token=', headers: { 'sec-websocket-protocol': `turnip, bearer.${token}` } }
   ]) assert.equal((await app.inject(request)).statusCode, 426, JSON.stringify(request))
 })
 

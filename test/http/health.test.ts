@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { Redis } from 'ioredis'
 import { Client } from '../harness/client.ts'
 import { startRedisServer } from '../harness/redis-server.ts'
+import { openSlowLine } from '../harness/slow-line.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
-import { serve, upgrade } from './serve.ts'
+import { logTo, serve, upgrade } from './serve.ts'
 
 interface Health { status: string, service: string, version: string, redis: string }
 
@@ -75,6 +78,41 @@ test('until Redis was reached once an instance is starting and lets nobody in; t
   const client = await Client.open(wsUrl, 'a')
   await client.join('r')
   await client.close()
+})
+
+test('an instance that Redis does not let subscribe is starting, and serves by itself once it may', async t => {
+  const redis = await startRedisServer()
+  t.after(async () => { await redis.stop() })
+  const admin = new Redis(redis.url)
+  t.after(() => { admin.disconnect() })
+  await admin.call('ACL', 'SETUSER', 'default', 'resetchannels')
+  const logs: string[] = []
+  const { url, wsUrl } = await serve(t, { redisUrl: redis.url }, logTo(logs))
+  await until('it was refused', async () => logs.some(line => line.includes('does not let this instance subscribe')))
+  await healthy(url, 503, 'starting', 'up')
+  await admin.call('ACL', 'SETUSER', 'default', 'allchannels')
+  await healthy(url, 200, 'healthy', 'up')
+  const client = await Client.open(wsUrl, 'a')
+  await client.join('r')
+  await client.close()
+})
+
+test('an instance serves by itself after its commands are cut off once, behind its subscription', async t => {
+  const redis = await startRedisServer()
+  t.after(async () => { await redis.stop() })
+  const line = await openSlowLine(redis.port)
+  t.after(() => line.close())
+  let commands: Socket | undefined
+  line.passes = (index, socket) => {
+    if (index === 0) commands = socket
+    return index > 0
+  }
+  let subscribed = false
+  line.heard = (_index, bytes) => { subscribed ||= bytes.includes('subscribe') }
+  const { url } = await serve(t, { redisUrl: `redis://127.0.0.1:${line.port}`, redisTimeoutMs: 15_000 })
+  await until('it has subscribed', async () => subscribed && commands !== undefined)
+  commands?.resetAndDestroy()
+  await healthy(url, 200, 'healthy', 'up')
 })
 
 test('an instance whose Redis goes away is degraded, not down, and recovers by itself', async t => {

@@ -1,4 +1,4 @@
-/** A token, wherever a client puts it, stands nowhere but there. */
+/** A token, wherever a client puts it, stands nowhere but there; nor does a password, or what users say to each other. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Redis } from 'ioredis'
@@ -6,8 +6,8 @@ import { Client } from '../harness/client.ts'
 import { startRedisServer } from '../harness/redis-server.ts'
 import { claimsOf, sign, tokenFor } from '../harness/token.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
-import { serving } from '../harness/until.ts'
-import { upgrade } from './serve.ts'
+import { serving, until } from '../harness/until.ts'
+import { logTo, serve, upgrade } from './serve.ts'
 
 /** What is looked for: the middle of a token is claims in base64, the end its signature. */
 function traces (...tokens: string[]): string[] {
@@ -84,3 +84,38 @@ async function canary (t: TestContext, environment: string): Promise<void> {
 
 test('a token is in no log line, metric, key or answer, in production', async t => { await canary(t, 'production') })
 test('nor in readable logs', async t => { await canary(t, 'staging') })
+
+/** Waits until something was logged. @returns the lines that have a secret in them, as text or as the numbers of its bytes */
+async function linesWith (secret: string, logs: string[], awaited: RegExp): Promise<string[]> {
+  await until(`${awaited.source} is logged`, async () => logs.some(line => awaited.test(line)))
+  return logs.filter(line => line.includes(secret) || line.includes(String([...Buffer.from(secret)])))
+}
+
+test('a password that Redis refuses is in no log line', async t => {
+  const redis = await startRedisServer({ password: 'right' })
+  t.after(async () => { await redis.stop() })
+  const logs: string[] = []
+  await serve(t, { redisUrl: `redis://127.0.0.1:${redis.port}`, redisPassword: 'canary-password' }, logTo(logs))
+  assert.deepEqual(await linesWith('canary-password', logs, /WRONGPASS/), [])
+})
+
+test('what members say is in no log line when Redis refuses to carry it', async t => {
+  const redis = await startRedisServer()
+  t.after(async () => { await redis.stop() })
+  const admin = new Redis(redis.url)
+  t.after(() => { admin.disconnect() })
+  const logs: string[] = []
+  const served = [await serve(t, { redisUrl: redis.url, instanceId: 'one' }, logTo(logs)), await serve(t, { redisUrl: redis.url, instanceId: 'two' })]
+  await until('both serve', async () => (await Promise.all(served.map(async ({ url }) => await fetch(`${url}/health`)))).every(({ ok }) => ok))
+  const [ana, ben] = await Promise.all(served.map(async ({ wsUrl }, i) => await Client.open(wsUrl, `canary-user-${i}`)))
+  assert.ok(ana !== undefined && ben !== undefined)
+  await ana.join('r')
+  await ben.join('r')
+  await ana.next('user_joined')
+
+  await admin.call('ACL', 'SETUSER', 'default', 'resetchannels')
+  ana.send({ type: 'data', data: 'canary-offer' })
+  assert.deepEqual(await linesWith('canary-offer', logs, /NOPERM/), [])
+  await admin.call('ACL', 'SETUSER', 'default', 'allchannels')
+  await Promise.all([ana.close(), ben.close()])
+})

@@ -21,6 +21,11 @@ export async function serve (t: TestContext, options: TurnipOptions = {}, server
   return { app, url: `http://127.0.0.1:${port}`, wsUrl: `ws://127.0.0.1:${port}/ws` }
 }
 
+/** Server options that keep what is logged, down to debug, line by line. */
+export function logTo (lines: string[]): FastifyServerOptions {
+  return { logger: { level: 'debug', stream: { write: (line: string) => { lines.push(line) } } } }
+}
+
 /** The application without a port, for `inject`. */
 export async function create (t: TestContext, options: TurnipOptions = {}): Promise<FastifyInstance> {
   const app = Fastify()

@@ -3,6 +3,7 @@ import { describe, test, type TestContext } from 'node:test'
 import { Client, refusedUpgrade } from '../harness/client.ts'
 import { RedisRooms } from '../harness/redis-rooms.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
+import { openSlowLine } from '../harness/slow-line.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { serving } from '../harness/until.ts'
@@ -13,20 +14,20 @@ async function openRedis (t: TestContext): Promise<{ redis: RedisServer, rooms: 
   const redis = await startRedisServer()
   const rooms = new RedisRooms(redis.url)
   t.after(async () => {
-    await rooms.close()
-    await redis.stop()
+    rooms.drop()
+    await redis.kill() // one that hangs, too
   })
   return { redis, rooms }
 }
 
-async function openTurnip (t: TestContext, redisUrl: string): Promise<TurnipProcess> {
-  const instance = await startTurnip({ env: { REDIS_URL: redisUrl } })
+async function openTurnip (t: TestContext, redisUrl: string, env: Record<string, string> = {}): Promise<TurnipProcess> {
+  const instance = await startTurnip({ env: { REDIS_URL: redisUrl, ...env } })
   t.after(() => instance.stop())
   return instance
 }
 
-async function openServing (t: TestContext, redisUrl: string): Promise<TurnipProcess> {
-  return await serving(await openTurnip(t, redisUrl))
+async function openServing (t: TestContext, redisUrl: string, env: Record<string, string> = {}): Promise<TurnipProcess> {
+  return await serving(await openTurnip(t, redisUrl, env))
 }
 
 /** Clients of an instance, some to a room. */
@@ -109,6 +110,43 @@ void describe('An instance that goes away', () => {
     await ended
     assert.deepEqual(await rooms.keys(), [])
   })
+
+  void test('A client whose join takes longer than everything else leaves nothing behind', async t => {
+    const { redis, rooms } = await openRedis(t)
+    const line = await openSlowLine(redis.port)
+    t.after(() => line.close())
+    const instance = await openServing(t, `redis://127.0.0.1:${line.port}`)
+    const client = await Client.open(instance.wsUrl, 'ana')
+    const asked = new Promise<void>(resolve => { line.heard = (_index, bytes) => { if (bytes.includes('a-late-room')) resolve() } })
+    line.delayMs = 250
+    client.send({ type: 'join', room: 'a-late-room' })
+    await asked
+    await Promise.all([assertEnds(instance, 'SIGTERM'), assertSentAway(client)])
+    assert.deepEqual(await rooms.keys(), [])
+  })
+
+  void test('A client that answers the farewell with a broken frame does not keep the others from leaving', async t => {
+    const { redis, rooms } = await openRedis(t)
+    const instance = await openServing(t, redis.url)
+    const [rude, clients] = [await Client.open(instance.wsUrl, 'rude'), await fill(instance, 20)]
+    rude.socket.on('message', (data: Buffer) => {
+      if (data.toString().includes('goaway')) rude.write(Buffer.from([0xf1, 0x80, 0, 0, 0, 0])) // reserved bits
+    })
+    await Promise.all([assertEnds(instance, 'SIGTERM'), ...clients.map(assertSentAway)])
+    assert.deepEqual(await rooms.keys(), [])
+  })
+
+  for (const [fault, strike] of [['has died', async redis => { await redis.kill() }], ['hangs', redis => { redis.freeze() }]] as Array<[string, (redis: RedisServer) => void | Promise<void>]>) {
+    void test(`With a watcher and members, and a Redis that ${fault}, it ends in time and well`, async t => {
+      const { redis } = await openRedis(t)
+      const instance = await openServing(t, redis.url, { REDIS_TIMEOUT_MS: '500', DRAIN_TIMEOUT_MS: '1000' })
+      const [watcher, clients] = [await Client.open(instance.wsUrl, 'root', { role: 'admin' }), await fill(instance, 10)]
+      watcher.send({ type: 'watch' })
+      await watcher.next('watching')
+      await strike(redis)
+      await Promise.all([assertEnds(instance, 'SIGTERM'), ...[watcher, ...clients].map(assertSentAway)])
+    })
+  }
 
   void test('While it waits for its clients to go, nobody is let in', async t => {
     const instance = await openTurnip(t, 'memory:')

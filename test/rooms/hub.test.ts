@@ -150,3 +150,15 @@ test('a room is kept for one of ours whose turn to come in has not come', () => 
   hub.receive(said('e', 'b', 'hello'))
   assert.deepEqual(peer.types, ['data'])
 })
+
+test('a roster that was let go and is given up late does not take its successor with it', () => {
+  const { hub } = create()
+  const { roster: first, seat: place } = seat(hub, 'a', snapshot('e', 2, member('x', THERE), member('a')))
+  first.vacate(place)
+  hub.release(first)
+  const { peer, roster: second } = seat(hub, 'b', snapshot('e', 4, member('x', THERE), member('b')))
+  hub.release(first)
+  assert.deepEqual([...hub.rosters], [second])
+  hub.receive(said('e', 'x', 'hello'))
+  assert.deepEqual(peer.types, ['data'])
+})

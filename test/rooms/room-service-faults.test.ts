@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { NotDone } from '../../src/presence/presence.ts'
 import { encodeRecord } from '../../src/rooms/record.ts'
 import { identityOf, RecordingPeer } from '../harness/recording-peer.ts'
 import { createCluster, gate, say, seat, turns, type Instance } from './cluster.ts'
@@ -265,5 +266,66 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     say(one, c, 'hello')
     await turns()
     assert.deepEqual([a, b, c].map(peer => peer.all('data').map(({ from }) => from.connection_id).toSorted()), [['b', 'c'], ['a', 'c'], ['a', 'b']])
+  })
+
+  test('one that comes back while its leave is being made good comes in after that', async t => {
+    const cluster = createCluster(t)
+    const one = await cluster.instance('one')
+    const [a] = [await seat(one, 'a'), await seat(one, 'b')]
+    failing('leave', 1, 'before', one)
+    await one.rooms.leave(a)
+    const [settling, answered] = [gate(), gate()]
+    const calls: string[] = []
+    one.presence.before = name => { calls.push(`${name} asked`) }
+    one.presence.after = async name => {
+      if (name === 'leave') {
+        settling.open()
+        await answered.opened
+      }
+      calls.push(`${name} answered`)
+    }
+    await settling.opened
+    const back = one.rooms.join(a, { room: 'r' })
+    await turns()
+    answered.open()
+    await back
+    assert.deepEqual(calls, ['leave asked', 'leave answered', 'join asked', 'join answered'])
+  })
+
+  test('the last one out is told of the end when its leave is made good', async t => {
+    const one = await createCluster(t).instance('one')
+    const a = await seat(one, 'a')
+    failing('leave', 1, 'before', one)
+    await one.rooms.leave(a)
+    assert.deepEqual(a.types, ['joined', 'left'])
+    assert.deepEqual((await a.next('room_disbanded')).data, { room: 'r', reason: 'last_member_left' })
+  })
+
+  test('joins that surely did not happen leave nothing to be made good, and nothing in the log', async t => {
+    const one = await createCluster(t).instance('one')
+    const peer = new RecordingPeer('a')
+    const asked: string[] = []
+    one.presence.before = name => {
+      asked.push(name)
+      throw new NotDone(new Error('There is no connection to Redis'))
+    }
+    for (let i = 0; i < 100; i++) await assert.rejects(one.rooms.join(peer, { room: `r${i}` }), refused('unavailable'))
+    await one.rooms.close() // what is owed is tried once more
+    assert.deepEqual(asked.filter(name => name !== 'join'), [])
+    assert.deepEqual(one.warnings, [])
+  })
+
+  test('however many leaves the store still does not take, one line says so', async t => {
+    const one = await createCluster(t).instance('one')
+    const peer = new RecordingPeer('a')
+    let leaves = 0
+    one.presence.before = name => {
+      if (name === 'leave') leaves++
+      throw new Error('Command timed out')
+    }
+    for (let i = 0; i < 100; i++) await assert.rejects(one.rooms.join(peer, { room: `r${i}` }), refused('unavailable'))
+    await one.rooms.close()
+    assert.equal(leaves, 100)
+    assert.equal(one.warnings.length, 1)
   })
 })

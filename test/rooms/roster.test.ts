@@ -253,6 +253,41 @@ test('a resync seats a joiner that waited, once', () => {
   assert.deepEqual(b.all('data').map(({ data }) => data), [1, 2])
 })
 
+test('what was said by one whose join was lost comes behind the resync that names it', () => {
+  const kit = create(1, [member('x', THERE)])
+  const { peer } = take(kit, 2, 'a')
+  kit.roster.receive(joined(4, 'c', THERE))
+  kit.roster.deliver('c', [], dataFrame('c', 'offer'))
+  kit.roster.deliver('c', ['a'], dataFrame('c', 'candidate'))
+  kit.roster.resync({ epoch: 'e', version: 4, members: [member('x', THERE), member('a'), member('b', THERE), member('c', THERE)] })
+  assert.deepEqual(peer.types, ['resynced', 'data', 'data'])
+  assert.deepEqual(peer.all('data').map(({ data }) => data), ['offer', 'candidate'])
+})
+
+test('a member that joins once more, as its first answer was lost, is told of by the whole of the room', () => {
+  const kit = create()
+  const { peer: a } = take(kit, 1, 'a')
+  kit.roster.receive(joined(2, 'b', THERE))
+  a.clear()
+  kit.roster.receive(joined(3, 'b', THERE))
+  assert.deepEqual(a.frames, [{ type: 'resynced', room: 'r', version: 3, data: { room: 'r', members: ['a', 'b'].map(id => ({ ...infoOf(id), joined_at: 1000 })) } }])
+  kit.roster.receive(left(4, 'b'))
+  assert.deepEqual([...kit.roster.instances], [], 'it was counted once')
+})
+
+test('one that waits to come in when the life ends is told what was said to it, and of the end', () => {
+  const kit = create(1, [member('x', THERE)])
+  const b = new RecordingPeer('b')
+  const seat = new Seat(b, kit.roster, false)
+  let settled = 0
+  kit.roster.receive(joined(3, 'b'), seat, () => { settled++ })
+  kit.roster.deliver('x', ['b'], dataFrame('x', 1))
+  kit.roster.end()
+  assert.equal(settled, 1)
+  assert.deepEqual(b.types, ['data', 'room_disbanded'])
+  assert.deepEqual(kit.ended, [[seat]])
+})
+
 test('a resync to what is known already changes nothing', () => {
   const kit = create()
   const { peer } = take(kit, 1, 'a')
