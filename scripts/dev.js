@@ -18,6 +18,7 @@ Settings come from the environment, then from .env; those left blank become:
   REDIS_URL          memory: (rooms live in this process, and go with it)
   ACCESS_SECRET      random, made for this run: tokens outlive a reload, not the run
   DRAIN_TIMEOUT_MS   2000
+  PUBLIC_IP          127.0.0.1, and METRICS_BIND_IP too: who asks gets a token, so this machine only
   THREAD_NUM         2 x CPU count (UV_THREADPOOL_SIZE follows it)
 
   -h, --help         show this text
@@ -37,6 +38,9 @@ fill('ACCESS_SECRET', randomBytes(32).toString('hex'))
 // tsx kills a server that has not ended 5 s after a change; one that drains longer would lose its farewells.
 fill('DRAIN_TIMEOUT_MS', '2000')
 fill('THREAD_NUM', threads)
+// Whoever asks gets a token, as anybody: not for the network that a laptop happens to be in.
+fill('PUBLIC_IP', '127.0.0.1')
+fill('METRICS_BIND_IP', '127.0.0.1')
 // Node reads this one at its start only, too early for the server to set it for itself.
 fill('UV_THREADPOOL_SIZE', threads)
 

@@ -30,7 +30,7 @@ import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
 import tokenRoute from './routes/token.ts'
 import wsRoute from './routes/ws.ts'
-import { answerNotFound, checkThreads, serverLimits } from './standalone.ts'
+import { answerNotFound, checkEnvironment, checkThreads, serverLimits } from './standalone.ts'
 import { createStatus, type Status } from './status.ts'
 
 declare module 'fastify' {
@@ -66,6 +66,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
   if (options.env !== undefined) { // the application is ours alone
     answerNotFound(host)
     checkThreads(host, config)
+    checkEnvironment(host, config)
   }
   let decorated: Turnip | undefined
   await host.register(async fastify => {

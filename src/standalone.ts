@@ -25,6 +25,12 @@ export function answerNotFound (app: FastifyInstance): void {
   })
 }
 
+/** Says so when ENVIRONMENT may have been meant for `production` and is not: its checks are off then. */
+export function checkEnvironment ({ log }: FastifyInstance, { environment }: Pick<Config, 'environment'>): void {
+  if (environment === '' || environment === 'production' || environment === 'development') return
+  log.warn(`ENVIRONMENT is ${JSON.stringify(environment)}, which is neither production nor development: neither's rules apply`)
+}
+
 /** Says so when the pool of threads, which is fixed before any code of ours runs, is not as set. */
 export function checkThreads ({ log }: FastifyInstance, { threads }: Pick<Config, 'threads'>): void {
   const { UV_THREADPOOL_SIZE: size = '4' } = process.env

@@ -96,7 +96,9 @@ export default fp<{ client?: Redis | undefined }>(async (fastify: FastifyInstanc
       reached = true
     })
     connection.on('error', (error: Error) => {
-      if (reached) fastify.log.warn({ err: withoutCommand(error), connection: name }, 'Redis is away; trying to reach it again')
+      const isRefused = /^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)
+      const what = isRefused ? 'Redis refuses this instance: see REDIS_PASSWORD and REDIS_URL' : 'Redis is away; trying to reach it again'
+      if (reached) fastify.log.warn({ err: withoutCommand(error), connection: name }, what)
       reached = false
     })
   }

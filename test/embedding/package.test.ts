@@ -132,9 +132,9 @@ await suite('the package', async () => {
   await test('it holds what runs, and nothing else', () => {
     const scripts = ['start.js', 'run-until-exit.js', 'command-line.js', 'crash-plainly.js'].map(name => `scripts/${name}`)
     const single = new Set([...scripts, 'package.json', 'README.md', 'LICENSE', 'CHANGELOG.md'])
-    const strays = files.filter(path => !single.has(path) && !/^dist\/.+\.(js|js\.map|d\.ts|lua)$/.test(path) && !/^web\/[^.]+\.(html|css|js|svg)$/.test(path))
+    const strays = files.filter(path => !single.has(path) && !/^dist\/.+\.(js|js\.map|d\.ts|lua)$/.test(path) && !/^docs\/[^.]+\.(md|svg|png)$/.test(path) && !/^web\/[^.]+\.(html|css|js|svg)$/.test(path))
     assert.deepEqual(strays, [])
-    assert.deepEqual(files.filter(path => /test|bench|\.env/.test(path)), [])
+    assert.deepEqual(files.filter(path => /^(test|bench)\/|\.env/.test(path)), [])
     for (const path of [...scripts, 'package.json', 'dist/app.js', 'dist/app.d.ts', 'dist/server.js', 'dist/presence/lua/join.lua', 'web/index.html']) assert.ok(files.includes(path), path)
   })
 
