@@ -1,7 +1,8 @@
 import type { CloseCode } from '../protocol/codes.ts'
 import type { Frame } from '../protocol/frame.ts'
 import type { PeerInfo } from '../protocol/messages.ts'
-import type { Identity } from './identity.ts'
+import { Refusal } from '../protocol/refusal.ts'
+import { opens, type Identity } from './identity.ts'
 import type { Seat } from './seat.ts'
 
 /** One connected client. Two connections of one user are two peers. */
@@ -19,4 +20,13 @@ export interface Peer {
 /** What others are told of a peer. */
 export function infoOf ({ id, identity }: Peer): PeerInfo {
   return { connection_id: id, user_id: identity.userId, username: identity.username }
+}
+
+/**
+ * Whether a peer may go on under another token.
+ * @throws Refusal identity_mismatch, or room_forbidden when the token does not open the room it is in
+ */
+export function checkRefresh ({ identity, seat }: Peer, next: Identity): void {
+  if (next.userId !== identity.userId) throw new Refusal('identity_mismatch')
+  if (seat !== undefined && !opens(next, seat.roster.room)) throw new Refusal('room_forbidden')
 }

@@ -14,7 +14,7 @@ import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, t
 import { Refusal } from '../protocol/refusal.ts'
 import { Departures } from './departures.ts'
 import { Hub } from './hub.ts'
-import { mayWatch, opens, type Identity } from './identity.ts'
+import { mayWatch, opens } from './identity.ts'
 import { infoOf, type Peer } from './peer.ts'
 import { decodeRecord } from './record.ts'
 import { Relay } from './relay.ts'
@@ -118,7 +118,7 @@ export class RoomService {
     if (!opens(peer.identity, room)) throw new Refusal('room_forbidden')
     const previous = peer.seat
     if (previous?.roster.room === room) {
-      previous.send(joinedFrame(previous.roster, peer, id))
+      previous.confirm(id)
       return
     }
     this.#hub.expect(room)
@@ -144,7 +144,7 @@ export class RoomService {
       this.#watchers.moving(peer, epoch)
       late = setTimeout(() => { roster.resync(snapshot) }, GAP_MS) // an earlier change is missing: the join does not wait for it
       seated = new Promise(resolve => {
-        roster.receive(change, seat, () => { seat.send(joinedFrame(roster, peer, id)); resolve() })
+        roster.receive(change, seat, () => { seat.confirm(id); resolve() })
       })
       this.counts.joins++
     } finally {
@@ -236,16 +236,6 @@ export class RoomService {
     await this.#ask(on ? this.#watchers.add(peer) : this.#watchers.remove(peer))
   }
 
-  /**
-   * Whether a peer may go on under another token.
-   * @throws Refusal identity_mismatch, or room_forbidden when the token does not open the room it is in
-   */
-  checkRefresh (peer: Peer, next: Identity): void {
-    if (next.userId !== peer.identity.userId) throw new Refusal('identity_mismatch')
-    const room = peer.seat?.roster.room
-    if (room !== undefined && !opens(next, room)) throw new Refusal('room_forbidden')
-  }
-
   /** Takes a peer out of its seat at once, and out of the store. Never rejects. */
   async #depart (peer: Peer): Promise<void> {
     const { seat } = peer
@@ -304,12 +294,6 @@ export class RoomService {
       this.#log.warn({ err: error }, 'rooms could not be kept from expiring; it is tried again')
     }
   }
-}
-
-function joinedFrame (roster: Roster, peer: Peer, id: RequestId | undefined): Frame {
-  const { room, version } = roster
-  const data = { room, connection_id: peer.id, members: roster.members(peer.id) }
-  return frameOf({ type: 'joined', room, version, data, ...(id !== undefined && { id }) })
 }
 
 function disbandedFrame (room: string, reason: DisbandReason): Frame {

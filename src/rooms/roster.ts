@@ -6,6 +6,7 @@
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
 import { infoOfMember, type Member, type Snapshot } from '../presence/presence.ts'
+import { EarlyFrames } from './early-frames.ts'
 import type { Seat } from './seat.ts'
 
 /** What one version of a room changed. */
@@ -17,9 +18,6 @@ export type RosterChange =
 /** A change, and what to do for our own peer that brought it about once its turn has come. */
 interface Due { readonly change: RosterChange, readonly seat?: Seat, readonly settled?: () => void }
 
-/** A relayed frame that waits for a join to be applied: its sender's, or one of ours that it is also for. */
-interface Early { readonly sender: string, readonly targets: readonly string[], readonly frame: Frame }
-
 /** A member, and its seat when it sits here. */
 interface Resident { readonly member: Member, seat: Seat | undefined }
 
@@ -30,9 +28,6 @@ export interface RosterOwner {
   /** The life has ended by a disband; the seats were told. */
   onDisbanded (roster: Roster, seats: readonly Seat[]): void
 }
-
-/** The most bytes of relayed frames that wait for a join. A gap lasts a second or so at the most; what comes beyond is lost. */
-const EARLY_BYTES = 1024 * 1024
 
 export class Roster {
   readonly room: string
@@ -47,8 +42,7 @@ export class Roster {
   #remote: Map<string, number> | undefined
   /** Changes that came before their turn, by version; absent while there is no gap. */
   #ahead: Map<number, Due> | undefined
-  #early: Early[] | undefined
-  #earlyBytes = 0
+  #early: EarlyFrames | undefined
 
   /** @param self this instance's nonce */
   constructor (room: string, snapshot: Snapshot, self: string, owner: RosterOwner) {
@@ -112,10 +106,8 @@ export class Roster {
    */
   deliver (sender: string, targets: readonly string[], frame: Frame): void {
     if (this.#ahead !== undefined && this.#isEarly(sender, targets)) {
-      if (this.#earlyBytes + frame.length > EARLY_BYTES) return
-      this.#earlyBytes += frame.length
-      this.#early ??= []
-      this.#early.push({ sender, targets, frame })
+      this.#early ??= new EarlyFrames()
+      this.#early.hold({ sender, targets, frame })
     } else {
       this.#hand(sender, targets, frame)
     }
@@ -220,8 +212,7 @@ export class Roster {
         break
       }
       case 'disbanded': {
-        for (const { sender, targets, frame } of this.#early ?? []) this.#hand(sender, targets, frame)
-        this.#early = undefined
+        for (const { sender, targets, frame } of this.#early?.take() ?? []) this.#hand(sender, targets, frame)
         this.#ended = true
         const message = { type: 'room_disbanded', data: { room: this.room, reason: change.reason } } as const
         const frame = frameOf(message)
@@ -288,7 +279,7 @@ export class Roster {
 
   /** Whether a frame has to wait: its sender, or one of ours whom the sender knows already, has yet to come in. */
   #isEarly (sender: string, targets: readonly string[]): boolean {
-    if (this.#early?.some(early => early.sender === sender) === true) return true // nothing overtakes what it said before
+    if (this.#early?.isFrom(sender) === true) return true // nothing overtakes what it said before
     for (const { change, seat } of this.#ahead?.values() ?? []) {
       if (change.kind !== 'joined') continue
       const { connection_id: joiner } = change.member
@@ -299,11 +290,7 @@ export class Roster {
 
   /** Hands over what waited, as far as it has to wait no longer. @param leaver whose frames go now, before it leaves */
   #deliverEarly (leaver?: string): void {
-    const early = this.#early
-    if (early === undefined) return
-    this.#early = undefined
-    this.#earlyBytes = 0
-    for (const { sender, targets, frame } of early) {
+    for (const { sender, targets, frame } of this.#early?.take() ?? []) {
       if (sender === leaver) this.#hand(sender, targets, frame)
       else this.deliver(sender, targets, frame)
     }

@@ -1,4 +1,4 @@
-import { relayPrefix, type Frame } from '../protocol/frame.ts'
+import { frameOf, relayPrefix, type Frame } from '../protocol/frame.ts'
 import type { RequestId } from '../protocol/messages.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Roster } from './roster.ts'
@@ -27,6 +27,13 @@ export class Seat {
   get prefix (): Buffer {
     this.#prefix ??= relayPrefix(infoOf(this.peer), this.roster.room)
     return this.#prefix
+  }
+
+  /** Tells its peer that it is in, and who else is. @param id of the request */
+  confirm (id: RequestId | undefined): void {
+    const { peer, roster: { room, version } } = this
+    const data = { room, connection_id: peer.id, members: this.roster.members(peer.id) }
+    this.send(frameOf({ type: 'joined', room, version, data, ...(id !== undefined && { id }) }))
   }
 
   send (frame: Frame): void {

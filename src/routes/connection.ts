@@ -7,7 +7,7 @@ import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
 import type { ClientMessage, ClientMessageOf, RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { validUntil, type Identity } from '../rooms/identity.ts'
-import { infoOf, type Peer } from '../rooms/peer.ts'
+import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
 import type { Connections, Tended } from './connections.ts'
@@ -197,9 +197,8 @@ export class Connection implements Peer, Tended {
 
   /** Goes on under another token of the same user. What the room was told of the user (the name) stays as it is. */
   #refresh ({ token, id }: ClientMessageOf<'refresh'>): void {
-    const { verify, rooms } = this.#context
-    const next = verify(token)
-    rooms.checkRefresh(this, next)
+    const next = this.#context.verify(token)
+    checkRefresh(this, next)
     this.identity = { ...next, username: this.identity.username }
     this.send(frameOf({ type: 'refreshed', data: { expires_at: next.expiresAt ?? null }, ...(id !== undefined && { id }) }))
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Refusal } from '../../src/protocol/refusal.ts'
+import { checkRefresh } from '../../src/rooms/peer.ts'
 import { identityOf, RecordingPeer } from '../harness/recording-peer.ts'
 import { createCluster, gate, say, seat, turns } from './cluster.ts'
 
@@ -480,12 +481,12 @@ test('a watcher that closes is told nothing any more', async t => {
 test('a refresh is for the same user and for a token that opens the room it is in', async t => {
   const one = await createCluster(t).instance('one')
   const a = await seat(one, 'a')
-  one.rooms.checkRefresh(a, identityOf('a'))
-  one.rooms.checkRefresh(a, identityOf('a', { rooms: ['r*'] }))
-  assert.throws(() => { one.rooms.checkRefresh(a, identityOf('b')) }, refused('identity_mismatch'))
-  assert.throws(() => { one.rooms.checkRefresh(a, identityOf('a', { rooms: ['s'] })) }, refused('room_forbidden'))
+  checkRefresh(a, identityOf('a'))
+  checkRefresh(a, identityOf('a', { rooms: ['r*'] }))
+  assert.throws(() => { checkRefresh(a, identityOf('b')) }, refused('identity_mismatch'))
+  assert.throws(() => { checkRefresh(a, identityOf('a', { rooms: ['s'] })) }, refused('room_forbidden'))
   await one.rooms.leave(a)
-  one.rooms.checkRefresh(a, identityOf('a', { rooms: ['s'] }))
+  checkRefresh(a, identityOf('a', { rooms: ['s'] }))
 })
 
 test('the rooms that have a member here are renewed, and no others', async t => {
