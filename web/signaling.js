@@ -7,6 +7,8 @@ const STEADY_MS = 5_000
 /** How long a socket may take from its opening to `welcome`. */
 const WELCOME_MS = 10_000
 const FLOOD_PAUSE_MS = 5_000
+/** How long before its end a token is replaced. */
+const REFRESH_EARLY_MS = 60_000
 
 /** Close codes after which coming back is of no use; after all others the page comes back. */
 const FINAL = new Map([
@@ -39,6 +41,7 @@ export class Signaling {
   #identity = null
   #socket = null
   #timer = null
+  #renewal = null
   #attempts = 0
   #welcomedAt = 0
   #everWelcomed = false
@@ -93,6 +96,7 @@ export class Signaling {
 
   #drop () {
     clearTimeout(this.#timer)
+    clearTimeout(this.#renewal)
     this.#welcomedAt = 0
     const socket = this.#socket
     this.#socket = null
@@ -114,7 +118,10 @@ export class Signaling {
     this.#pause = 0
     this.#timer = setTimeout(() => this.#gone(new Refusal('The server does not answer.', { again: true })), WELCOME_MS)
     let opened = false
-    socket.onopen = () => { opened = true }
+    socket.onopen = () => {
+      opened = true
+      this.#renew(socket, token)
+    }
     socket.onmessage = (event) => {
       if (socket === this.#socket) this.#received(event.data)
     }
@@ -123,6 +130,18 @@ export class Signaling {
       const refusal = opened ? this.#closed(event) : await whyRefused(this.#base, token)
       if (socket === this.#socket) this.#gone(refusal)
     }
+  }
+
+  /** The end of a token is the end of its connection (4401): a minute before, the page goes on under a new one. */
+  #renew (socket, token) {
+    const { exp } = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
+    this.#renewal = setTimeout(async () => {
+      const next = await fetchToken(this.#base, this.#identity).catch(() => null) // without one, the page comes back after the close
+      if (next === null || socket !== this.#socket || !this.open) return
+      socket.send(JSON.stringify({ type: 'refresh', token: next }))
+      this.#on.sent({ type: 'refresh' })
+      this.#renew(socket, next)
+    }, Math.max(exp * 1000 - Date.now() - REFRESH_EARLY_MS, 1000))
   }
 
   #received (text) {

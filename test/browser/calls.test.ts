@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test'
 import type { Browser } from 'playwright-core'
 import { Client } from '../harness/client.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
+import { tokenFor } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { DemoPage, startBrowser } from './demo-page.ts'
 
@@ -114,4 +115,19 @@ test('a room that is full is told so, and another one can be joined', async t =>
   await page.notes('(room_full)')
   await page.join({ room: 'roomy' })
   await page.state('in-room')
+})
+
+test('a page whose token is about to end goes on under a new one, in the same connection', async t => {
+  const a = await DemoPage.open(t, browser, one.url)
+  let given = 0
+  await a.page.route('**/generate-token', async route => {
+    const { user_id: userId, username } = route.request().postDataJSON() as { user_id: string, username: string }
+    const exp = Math.floor(Date.now() / 1000) + (given++ === 0 ? 30 : 3600)
+    await route.fulfill({ json: { token: tokenFor(userId, { username, exp }) } })
+  })
+  await a.join({ name: 'Ada', room: 'long' })
+  await a.state('in-room')
+  await a.page.waitForSelector('#events li[data-type="refreshed"]')
+  assert.equal(given, 2)
+  assert.equal(await a.page.locator('#events li[data-type="welcome"]').count(), 1, 'one connection')
 })

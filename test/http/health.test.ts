@@ -107,10 +107,11 @@ test('an instance serves by itself after its commands are cut off once, behind i
     if (index === 0) commands = socket
     return index > 0
   }
-  let subscribed = false
-  line.heard = (_index, bytes) => { subscribed ||= bytes.includes('subscribe') }
+  const admin = new Redis(redis.url)
+  t.after(() => { admin.disconnect() })
   const { url } = await serve(t, { redisUrl: `redis://127.0.0.1:${line.port}`, redisTimeoutMs: 15_000 })
-  await until('it has subscribed', async () => subscribed && commands !== undefined)
+  await until('it has subscribed', async () => (await admin.pubsub('CHANNELS', 'turnip:*')).length > 0)
+  await healthy(url, 503, 'starting', 'down')
   commands?.resetAndDestroy()
   await healthy(url, 200, 'healthy', 'up')
 })

@@ -83,6 +83,20 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     assert.equal(a.all('user_left')[0]?.version, 5)
   })
 
+  test('a join does not wait for ever for a change that is lost, though the store answers no repair', async t => {
+    const cluster = createCluster(t)
+    const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
+    const a = await seat(one, 'a')
+    failing('snapshot', Infinity, 'before', one)
+    two.broker.passes = ({ kind }) => kind !== 'change'
+    await seat(two, 'b')
+    const d = new RecordingPeer('d')
+    const joining = one.rooms.join(d, { room: 'r' })
+    assert.deepEqual((await d.next('joined')).data.members.map(({ connection_id: id }) => id), ['a', 'b'])
+    await joining
+    assert.equal((await a.next('resynced')).version, 3)
+  })
+
   test('a repair that the store does not answer is tried again', async t => {
     const cluster = createCluster(t)
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
