@@ -60,7 +60,7 @@ export class RoomService {
     this.#maxMembers = maxMembers
     this.#relay = new Relay(broker)
     this.#repair = new Repair({ presence, log, onWhole: roster => { this.#hub.release(roster) } })
-    this.#departures = new Departures({ presence, log, onLeft: (room, connectionId, outcome) => { this.#left(room, connectionId, outcome) } })
+    this.#departures = new Departures({ presence, log, onLeft: (room, connectionId, outcome) => { this.#pass(room, outcome, { kind: 'left', version: outcome.version, connectionId }) } })
     this.#hub = new Hub(broker.nonce, {
       onGap: roster => { this.#repair.watch(roster) },
       onDisbanded: (roster, seats) => { this.#disbanded(roster, seats) }
@@ -252,9 +252,8 @@ export class RoomService {
     })
   }
 
-  /** A leave took effect: the other instances are told, and the members here. */
-  #left (room: string, connectionId: string, { epoch, version, instances }: Change): void {
-    const change: RosterChange = { kind: 'left', version, connectionId }
+  /** Passes on a change that the store has made: to the other instances concerned, and to the members here. */
+  #pass (room: string, { epoch, instances }: Change, change: RosterChange): void {
     this.#relay.change(instances, room, epoch, change)
     this.#hub.receive({ kind: 'change', epoch, room, change })
   }
@@ -262,10 +261,7 @@ export class RoomService {
   async #disband (room: string, requester: string | undefined): Promise<boolean> {
     const outcome = await this.#ask(this.#presence.disband(room, requester))
     if (outcome === undefined) return false
-    const { epoch, version, instances } = outcome
-    const change: RosterChange = { kind: 'disbanded', version, reason: 'user_requested' }
-    this.#relay.change(instances, room, epoch, change)
-    this.#hub.receive({ kind: 'change', epoch, room, change })
+    this.#pass(room, outcome, { kind: 'disbanded', version: outcome.version, reason: 'user_requested' })
     return true
   }
 

@@ -74,7 +74,6 @@ export class Connection implements Peer, Tended {
     socket.on('close', () => { this.#end() })
     // The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows.
     socket.on('error', (error: Error) => { context.log.debug({ err: error, connection_id: this.id }, 'a client broke the WebSocket protocol') })
-    context.connections.add(this)
     context.traffic.connections++
     const { pingIntervalMs, instanceId } = context
     this.send(frameOf({ type: 'welcome', data: { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs } }))

@@ -63,7 +63,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       if (identity === undefined || lifecycle.phase !== 'serving') return socket.close(1012)
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
-      new Connection(socket, request.raw.socket, identity, context) // eslint-disable-line no-new
+      connections.add(new Connection(socket, request.raw.socket, identity, context))
     }
   })
 

@@ -47,6 +47,7 @@ async function create (t: TestContext): Promise<Kit> {
     pingIntervalMs: 3_600_000,
     pongTimeoutMs: 3_600_000
   })
+  connections.add(connection)
   t.after(() => { connection.terminate() })
   return {
     connection,
