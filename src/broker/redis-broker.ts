@@ -11,7 +11,7 @@ import type { Measure } from '../redis/measure.ts'
 const BATCH_FORMAT = 1
 
 /** Channels of pub/sub, which knows no database number: their names carry it. */
-export interface ChannelNames {
+interface ChannelNames {
   inbox (nonce: string): string
   readonly lobby: string
 }
@@ -66,12 +66,12 @@ export class RedisBroker implements Broker {
     const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
     if (status !== 'ready') return false
     let queue = this.#queues.get(instance)
+    if (stream.writableLength + (queue?.bytes ?? 0) + record.length > limit) return false
     if (queue === undefined) {
       if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
       queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
       this.#queues.set(instance, queue)
     }
-    if (stream.writableLength + queue.bytes + record.length > limit) return false
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(record.length)
     queue.parts.push(length, record)

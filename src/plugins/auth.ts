@@ -11,7 +11,7 @@ declare module 'fastify' {
   interface FastifyInstance { turnipAuth: Auth }
 }
 
-export interface Auth {
+interface Auth {
   /** @throws Refusal with a token failure's code; the token itself is in no message */
   verify (token: string | undefined): Identity
   /** @returns a token of this realm, for development; it ends after an hour */
@@ -19,7 +19,7 @@ export interface Auth {
 }
 
 /** What a token says of its owner. */
-export interface TokenClaims {
+interface TokenClaims {
   user_id: string
   username: string
   email?: string | undefined
@@ -34,7 +34,7 @@ const MAX_ROOM_CLAIMS = 256
 const TOKEN_LIFE_S = 3600
 
 /** Verifies tokens: the signature by @fastify/jwt, every claim here, as the library lets too much through by default. */
-export function createAuth (jwt: JWT, { realm, tokenExpRequired }: Pick<Config, 'realm' | 'tokenExpRequired'>): Auth {
+function createAuth (jwt: JWT, { realm, tokenExpRequired }: Pick<Config, 'realm' | 'tokenExpRequired'>): Auth {
   return {
     verify (token) {
       if (token === undefined || token === '') throw new Refusal('token_missing')

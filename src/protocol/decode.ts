@@ -4,7 +4,7 @@ import type { ErrorCode } from './codes.ts'
 import { clientMessages, type ClientMessage, type RequestId } from './messages.ts'
 
 /** A message, or why it is none. `id` is the request's own, where it could be read. */
-export type Decoded =
+type Decoded =
   | { message: ClientMessage, refused?: never }
   | { refused: { code: ErrorCode, sentence?: string, id?: RequestId }, message?: never }
 

@@ -1,7 +1,7 @@
 import { errorCodes, tokenFailures, type ErrorCode, type TokenFailure } from './codes.ts'
 
 /** What a refusal may say beyond its code: the `cause` is for the log alone, `data` goes to the client. */
-export interface RefusalOptions extends ErrorOptions { readonly data?: { readonly delivered: 'local' } }
+interface RefusalOptions extends ErrorOptions { readonly data?: { readonly delivered: 'local' } }
 
 /** A request that is not carried out: thrown by whoever decides it, told to the client as an `error` frame. */
 export class Refusal extends Error {

@@ -24,7 +24,7 @@ import { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
 /** The part of a logger that is needed here. */
-export interface RoomLog {
+interface RoomLog {
   warn (context: object, message: string): void
 }
 
@@ -37,7 +37,7 @@ export interface RoomServiceOptions {
 }
 
 /** What happened here since the start. Plain numbers: they are counted on the hot path and read when scraped. */
-export interface RoomCounts { joins: number, leaves: number }
+interface RoomCounts { joins: number, leaves: number }
 
 export class RoomService {
   readonly counts: RoomCounts = { joins: 0, leaves: 0 }
@@ -124,7 +124,7 @@ export class RoomService {
     this.#hub.expect(room)
     let seat: Seat
     let seated: Promise<void>
-    let late: NodeJS.Timeout
+    let late: NodeJS.Timeout | undefined
     try {
       const forgiven = await this.#departures.forgive(room, peer.id)
       const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
@@ -142,10 +142,10 @@ export class RoomService {
       const roster = this.#hub.open(room, snapshot, peer.id)
       seat = new Seat(peer, roster, previous !== undefined)
       this.#watchers.moving(peer, epoch)
-      late = setTimeout(() => { roster.resync(snapshot) }, GAP_MS) // an earlier change is missing: the join does not wait for it
       seated = new Promise(resolve => {
         roster.receive(change, seat, () => { seat.confirm(id); resolve() })
       })
+      if (roster.hasGap) late = setTimeout(() => { roster.resync(snapshot) }, GAP_MS) // the join does not wait for a lost change
       this.counts.joins++
     } finally {
       this.#hub.arrived(room)

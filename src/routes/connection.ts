@@ -35,7 +35,7 @@ export interface ConnectionContext {
 }
 
 /** The part of a logger that is needed here. */
-export interface ConnectionLog {
+interface ConnectionLog {
   debug (context: object, message: string): void
   error (context: object, message: string): void
 }

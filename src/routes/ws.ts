@@ -26,7 +26,7 @@ export function tokenOf ({ query, headers }: Pick<FastifyRequest, 'query' | 'hea
 }
 
 /** Whether pages of an origin may connect. No Origin (not a browser) may; `null` (a sandboxed page) is no exact origin. */
-export function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'): boolean {
+function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'): boolean {
   return allowed === '*' || origin === undefined || allowed.includes(origin.toLowerCase())
 }
 
