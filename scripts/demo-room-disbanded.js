@@ -3,7 +3,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFlags } from './command-line.js'
-import { SERVER_FLAGS, SERVER_HELP, Trouble, reachServer } from './reach-server.js'
+import { SERVER_FLAGS, SERVER_HELP, Trouble, reachServer, tellTrouble } from './reach-server.js'
 import { SignalingClient } from './signaling-client.js'
 
 /** @import { Frame } from './signaling-client.js' */
@@ -18,13 +18,7 @@ ${SERVER_HELP}`
 const flags = readFlags(HELP, SERVER_FLAGS)
 const room = `demo-${randomBytes(3).toString('hex')}`
 
-try {
-  await run()
-} catch (error) {
-  if (!(error instanceof Trouble)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-}
+await tellTrouble(run)
 
 async function run () {
   const server = await reachServer(flags)

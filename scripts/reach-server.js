@@ -11,6 +11,21 @@ import { fileURLToPath } from 'node:url'
 /** What a user is told in one line, without a stack. */
 export class Trouble extends Error {}
 
+/**
+ * Runs a script to its end. Trouble is told, and makes the exit code 1; any other error is a fault of ours, and wants its stack.
+ *
+ * @param {() => Promise<void>} run
+ */
+export async function tellTrouble (run) {
+  try {
+    await run()
+  } catch (error) {
+    if (!(error instanceof Trouble)) throw error
+    console.error(error.message)
+    process.exitCode = 1
+  }
+}
+
 export const SERVER_FLAGS = /** @type {const} */ ({
   url: { type: 'string', short: 'u' },
   'metrics-url': { type: 'string', short: 'm' },

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { readFlags } from './command-line.js'
-import { SERVER_FLAGS, SERVER_HELP, Trouble, reachServer, sign } from './reach-server.js'
+import { SERVER_FLAGS, SERVER_HELP, Trouble, reachServer, sign, tellTrouble } from './reach-server.js'
 import { SignalingClient } from './signaling-client.js'
 
 /** @import { Server } from './reach-server.js' */
@@ -80,13 +80,7 @@ const WIDTH = 68
 const flags = readFlags(HELP, SERVER_FLAGS)
 let failures = 0
 
-try {
-  await run()
-} catch (error) {
-  if (!(error instanceof Trouble)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-}
+await tellTrouble(run)
 
 async function run () {
   const server = await reachServer(flags)
