@@ -7,7 +7,7 @@
 import fastifyCors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import type { Registry } from 'prom-client'
 import { readConfig, type Config } from './config.ts'
 import { NameTakenError } from './errors.ts'
@@ -51,7 +51,7 @@ export interface TurnipOptions extends ConfigSource {
   /** Where the routes are: `/rtc` makes `/rtc/ws`. */
   prefix?: string
   /** The host's own Redis client, whose settings are used for connections of Turnip's own. It is never closed. */
-  redis?: { client: Redis }
+  redis?: { client: Redis | Cluster }
   /** The host's decorator, for a second Turnip in one application. Default: `turnip`. */
   decorateAs?: string
   /** Whether /metrics is among the routes. Default: true; a process with a metrics port of its own passes false. */

@@ -7,6 +7,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { envSchema } from 'env-schema'
 import { Type, type TSchema } from 'typebox'
 import { SettingError } from './errors.ts'
+import { ADDRESS_FORMS, parseAddress } from './redis/address.ts'
 
 /** The names that settings have in the code and as options of the plugin. */
 export interface Config {
@@ -63,9 +64,9 @@ function address (env: string): Setting {
 function choice (env: string, fallback: string, values: string[]): Setting {
   return { env, schema: Type.Enum(values, { default: fallback }), takes: values.map(value => value || 'empty').join(', ') }
 }
-function text (env: string, fallback: string, takes: string, options: { pattern?: string, secret?: true } = {}): Setting {
-  const { pattern, secret } = options
-  return { env, schema: Type.String({ default: fallback, ...(pattern !== undefined && { pattern }) }), takes, ...(secret && { secret }) }
+function text (env: string, fallback: string, takes: string, options: Pick<Setting, 'accepts' | 'secret'> & { pattern?: string } = {}): Setting {
+  const { pattern, ...rest } = options
+  return { env, schema: Type.String({ default: fallback, ...(pattern !== undefined && { pattern }) }), takes, ...rest }
 }
 
 /** The settings in the order of the README's table. */
@@ -74,7 +75,7 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   publicIp: address('PUBLIC_IP'),
   accessSecret: text('ACCESS_SECRET', '', 'the secret that signs tokens; at least 32 bytes when ENVIRONMENT=production', { secret: true }),
   logLevel: choice('LOG_LEVEL', 'info', ['debug', 'info', 'warn', 'error']),
-  redisUrl: text('REDIS_URL', 'redis://localhost:6379', 'redis://host:port, rediss://host:port or memory:', { pattern: '^(rediss?://.+|memory:)$', secret: true }),
+  redisUrl: text('REDIS_URL', 'redis://localhost:6379', ADDRESS_FORMS, { accepts: value => parseAddress(String(value)) !== undefined, secret: true }),
   redisPassword: text('REDIS_PASSWORD', '', 'a password', { secret: true }),
   redisDb: number('REDIS_DB', 0, 0, 1_000_000),
   instanceId: text('INSTANCE_ID', hostname(), '1 to 128 of A-Z a-z 0-9 _ - . :', { pattern: '^[A-Za-z0-9_.:-]{1,128}$' }),
@@ -158,7 +159,8 @@ export function configOf (variables: Readonly<Record<string, unknown>>, given: R
   if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', given, naming)
   if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', given, naming)
   if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', given, naming)
-  const { allowedOrigins } = values
+  const { allowedOrigins, redisUrl, redisDb } = values
+  if (parseAddress(redisUrl)?.form === 'cluster' && redisDb !== 0) throw wrong('redisDb', given, naming, '0, as a Redis Cluster has one database')
   return { ...values, allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()) }
 }
 
@@ -170,8 +172,8 @@ export function settingErrorOf (error: unknown, given: Readonly<Record<string, u
   return name === undefined ? error : wrong(name, given, naming)
 }
 
-function wrong (name: keyof Config, given: Readonly<Record<string, unknown>>, naming: Naming): Error {
-  const { env, takes, secret } = settings[name]
+function wrong (name: keyof Config, given: Readonly<Record<string, unknown>>, naming: Naming, takes = settings[name].takes): Error {
+  const { env, secret } = settings[name]
   const value = given[env]
   const got = value === undefined || value === '' ? 'is not set' : secret ? 'has a wrong value' : `is ${JSON.stringify(value)}`
   return new SettingError(naming === 'option' ? name : env, got, takes)

@@ -32,7 +32,7 @@ export function createNames (realm: string, db: number): FastifyInstance['turnip
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipRedis: redis, turnipMeasure: measure, turnipNonce: nonce, log } = fastify
   const exchange = new MemoryExchange()
-  const names = createNames(config.realm, redis?.commands.options.db ?? 0)
+  const names = createNames(config.realm, redis?.db ?? 0)
   fastify.decorate('turnipNames', names)
   fastify.decorate('turnipAnnounce', event => { exchange.announce(event) })
   const broker: Broker = redis === undefined

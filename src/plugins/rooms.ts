@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { RoomService } from '../rooms/room-service.ts'
-import type { RedisConnections } from './redis.ts'
+import type { RedisConnections } from '../redis/connections.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { turnipRooms: RoomService }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { ReplyError, type Redis } from 'ioredis'
+import { ReplyError } from 'ioredis'
+import type { RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
 import { NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
 
@@ -31,7 +32,7 @@ export interface RedisNames {
 }
 
 export interface RedisPresenceOptions {
-  readonly redis: Redis
+  readonly redis: RedisClient
   readonly names: RedisNames
   /** This instance's nonce: its members are the only ones it takes out. */
   readonly instance: string
@@ -44,7 +45,7 @@ export interface RedisPresenceOptions {
  */
 export class RedisPresence implements Presence {
   readonly renewEveryMs = ROOM_TTL_MS / 3
-  readonly #redis: Redis
+  readonly #redis: RedisClient
   readonly #scripts: Scripts
   readonly #names: RedisNames
   readonly #instance: string
@@ -55,7 +56,7 @@ export class RedisPresence implements Presence {
       redis.defineCommand(`turnip${name.charAt(0).toUpperCase()}${name.slice(1)}`, { lua, numberOfKeys: 1 })
     }
     this.#redis = redis
-    this.#scripts = redis as Redis & Scripts
+    this.#scripts = redis as RedisClient & Scripts
     this.#names = names
     this.#instance = instance
     this.#measure = measure
