@@ -1,5 +1,7 @@
 import type { Redis } from 'ioredis'
 import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
+import { createChannels, type Channels } from '../redis/channels.ts'
+import type { RedisClient } from '../redis/connections.ts'
 import { within } from '../redis/deadline.ts'
 import type { LobbyEvent } from './lobby-event.ts'
 import type { Measure } from '../redis/measure.ts'
@@ -19,8 +21,8 @@ interface ChannelNames {
 export interface RedisBrokerOptions {
   readonly nonce: string
   /** Publishes. Its commands fail fast while Redis is away. */
-  readonly commands: Redis
-  /** Subscribes, and nothing else: it waits for Redis and subscribes again by itself. */
+  readonly commands: RedisClient
+  /** Subscribes, and nothing else: it waits for Redis. */
   readonly subscriber: Redis
   readonly names: ChannelNames
   readonly measure: Measure
@@ -40,33 +42,43 @@ interface Outgoing { readonly parts: Buffer[], bytes: number }
 export class RedisBroker implements Broker {
   readonly nonce: string
   readonly #options: RedisBrokerOptions
+  readonly #channels: Channels
+  /** What is to be heard, through every reconnection. */
+  readonly #heard = new Set<string>()
   readonly #queues = new Map<string, Outgoing>()
   #handlers: BrokerHandlers | undefined
 
   constructor (options: RedisBrokerOptions) {
     this.nonce = options.nonce
     this.#options = options
-    const { subscriber, names } = options
+    const { names, log } = options
     const inbox = names.inbox(this.nonce)
-    subscriber.on('messageBuffer', (channel: Buffer, message: Buffer) => {
-      const name = channel.toString()
-      if (name === inbox) this.#receive(message)
-      else if (name === names.lobby) this.#hear(message)
+    this.#channels = createChannels(options, names.lobby)
+    this.#channels.onMessage((channel, message) => {
+      if (channel === inbox) this.#receive(message)
+      else if (channel === names.lobby) this.#hear(message)
+    })
+    this.#channels.onReady(() => {
+      for (const channel of this.#heard) {
+        this.#channels.subscribe(channel).catch((error: unknown) => { log.debug({ err: error, channel }, 'a channel is not heard again') })
+      }
     })
   }
 
   async open (handlers: BrokerHandlers): Promise<void> {
-    const { subscriber, names, measure } = this.#options
+    const { names, measure } = this.#options
     this.#handlers = handlers
-    await measure('subscribe', () => subscriber.subscribe(names.inbox(this.nonce)))
+    const inbox = names.inbox(this.nonce)
+    await measure('subscribe', () => this.#channels.subscribe(inbox))
+    this.#heard.add(inbox)
   }
 
   send (instance: string, record: Buffer, vital = false): boolean {
-    const { status, stream } = this.#options.commands
+    const { status } = this.#options.commands
     const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
     if (status !== 'ready') return false
     let queue = this.#queues.get(instance)
-    if (stream.writableLength + (queue?.bytes ?? 0) + record.length > limit) return false
+    if (this.#channels.backlog + (queue?.bytes ?? 0) + record.length > limit) return false
     if (queue === undefined) {
       if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
       queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
@@ -83,11 +95,13 @@ export class RedisBroker implements Broker {
     const { subscriber, names, measure, timeoutMs, log } = this.#options
     if (on) {
       if (subscriber.status !== 'ready') throw new Error('Redis is away')
-      await measure('subscribe', () => within(timeoutMs, subscriber.subscribe(names.lobby)))
+      this.#heard.add(names.lobby)
+      await measure('subscribe', () => within(timeoutMs, this.#channels.subscribe(names.lobby)))
       return
     }
+    this.#heard.delete(names.lobby)
     // Nobody waits for it: what is still heard is told to nobody.
-    void measure('unsubscribe', () => subscriber.unsubscribe(names.lobby)).catch((error: unknown) => {
+    void measure('unsubscribe', () => this.#channels.unsubscribe(names.lobby)).catch((error: unknown) => {
       log.debug({ err: error }, 'the lobby is still heard')
     })
   }
@@ -104,9 +118,9 @@ export class RedisBroker implements Broker {
   }
 
   async #publish (instance: string, batch: Buffer): Promise<void> {
-    const { commands, names, measure, log } = this.#options
+    const { names, measure, log } = this.#options
     try {
-      await measure('publish', () => commands.publish(names.inbox(instance), batch))
+      await measure('publish', () => this.#channels.publish(names.inbox(instance), batch))
     } catch (error) {
       // Its receiver notices by the versions of its rooms. The connection's own log says that Redis is away.
       log.debug({ err: error, instance, bytes: batch.length }, 'a batch for another instance was lost')

@@ -68,7 +68,7 @@ function commandOptions ({ redisTimeoutMs }: Config): RedisOptions {
   }
 }
 
-const subscriberOptions: RedisOptions = { maxRetriesPerRequest: null, enableOfflineQueue: true, autoResubscribe: true }
+const subscriberOptions: RedisOptions = { maxRetriesPerRequest: null, enableOfflineQueue: true, autoResubscribe: false }
 
 /**
  * Opens nothing yet: `connect` does.
@@ -150,7 +150,7 @@ function ofCluster (config: Config, origin: Cluster | Address & { form: 'cluster
     commands = new Cluster([...origin.nodes], { ...options, dnsLookup, redisOptions: { ...access, ...nodeOptions } })
   }
   const locator = new SlotLocator(commands, inbox, redisTimeoutMs)
-  const subscriber = new Redis({ ...access, ...commonOptions(config), ...subscriberOptions, autoResubscribe: false, ...located(locator, access.tls !== undefined) })
+  const subscriber = new Redis({ ...access, ...commonOptions(config), ...subscriberOptions, ...located(locator, access.tls !== undefined) })
   // The inbox has moved to another node, or that was where it went in the first place.
   subscriber.on('moved', () => { cut(subscriber) })
   return { commands, subscriber, masters: new Map(), db: 0 }
