@@ -37,6 +37,7 @@ export interface Config {
   readonly pongTimeoutMs: number
   readonly sendBufferBytes: number
   readonly redisTimeoutMs: number
+  readonly leaseMs: number
   readonly drainTimeoutMs: number
 }
 
@@ -97,6 +98,7 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   pongTimeoutMs: number('PONG_TIMEOUT_MS', 10_000, 1000, HOUR_MS, 'milliseconds'),
   sendBufferBytes: number('SEND_BUFFER_BYTES', 1_048_576, 0, 1_073_741_824, 'bytes'),
   redisTimeoutMs: number('REDIS_TIMEOUT_MS', 2000, 50, HOUR_MS, 'milliseconds'),
+  leaseMs: number('LEASE_MS', 15_000, 500, HOUR_MS, 'milliseconds'),
   drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds')
 }
 

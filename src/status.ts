@@ -10,6 +10,12 @@ export interface Health {
   version: string
   /** `off` with `memory:`. */
   redis: 'up' | 'down' | 'off'
+  /** Its lease has ended: it lets nobody in until it could renew it. Absent with `memory:`, as are the next two. */
+  fenced?: boolean
+  /** Since the lease was renewed, ms; null before it was held. */
+  lease_age_ms?: number | null
+  /** Instances alive at that time, this one too. */
+  instances?: number
 }
 
 /** What /info answers. */
@@ -23,6 +29,10 @@ export interface Info {
   uptime_s: number
   connections: number
   rooms: number
+  redis: Health['redis']
+  fenced?: boolean
+  lease_age_ms?: number | null
+  instances?: number
   metrics: { enabled: boolean, port: number, bind_ip: string, auth: 'none' | 'basic' }
 }
 
@@ -36,11 +46,17 @@ export function createStatus (fastify: FastifyInstance): Status {
     if (redisConnections === undefined) return 'off'
     return redisConnections.commands.status === 'ready' && redisConnections.subscriber.status === 'ready' ? 'up' : 'down'
   }
+  const cluster = (): Pick<Health, 'redis' | 'fenced' | 'lease_age_ms' | 'instances'> => {
+    const { standing } = rooms
+    if (standing === undefined) return { redis: redis() }
+    const { isFenced, leaseAgeMs = null, instances } = standing
+    return { redis: redis(), fenced: isFenced, lease_age_ms: leaseAgeMs, instances }
+  }
   return {
     health () {
-      const state = redis()
-      const serving = state === 'down' ? 'degraded' : 'healthy'
-      return { status: lifecycle.phase === 'serving' ? serving : lifecycle.phase, service: 'turnip', version, redis: state }
+      const state = cluster()
+      const serving = state.redis === 'down' || state.fenced === true ? 'degraded' : 'healthy'
+      return { status: lifecycle.phase === 'serving' ? serving : lifecycle.phase, service: 'turnip', version, ...state }
     },
     info () {
       return {
@@ -53,6 +69,7 @@ export function createStatus (fastify: FastifyInstance): Status {
         uptime_s: Math.floor(process.uptime()),
         connections: connections.size,
         rooms: rooms.roomCount,
+        ...cluster(),
         metrics: { enabled: config.enableMetrics, port: config.metricsPort, bind_ip: config.metricsBindIp, auth: config.metricsAuth }
       }
     }

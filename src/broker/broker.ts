@@ -18,11 +18,19 @@ export interface BrokerHandlers {
   /** @param record may be kept, must not be changed */
   onRecord: (record: Buffer) => void
   onLobby: (event: LobbyEvent) => void
+  /** This instance cannot be reached for a while: what is sent to it is lost. */
+  onInterrupted: () => void
+  /** It can be reached again, after it could not. */
+  onRestored: () => void
 }
+
+/** What was sent to other instances since the start. Plain numbers, read when scraped. */
+export interface BrokerTraffic { publishes: number, bytes: number }
 
 export interface Broker {
   /** This instance's unique name: INSTANCE_ID and a random part made at start. Two processes never share one. */
   readonly nonce: string
+  readonly traffic: Readonly<BrokerTraffic>
 
   /** Begins to deliver. Resolves once this instance's inbox is open for others. */
   open (handlers: BrokerHandlers): Promise<void>

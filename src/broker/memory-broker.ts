@@ -1,4 +1,4 @@
-import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
+import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers, type BrokerTraffic } from './broker.ts'
 import type { LobbyEvent } from './lobby-event.ts'
 
 /** Where memory brokers meet: the inboxes and the lobby of one process. With `memory:` an app is alone in its own. */
@@ -14,6 +14,7 @@ export class MemoryExchange {
 /** A broker for instances that share a process: records are handed over at the end of the turn, and none is lost. */
 export class MemoryBroker implements Broker {
   readonly nonce: string
+  readonly traffic: BrokerTraffic = { publishes: 0, bytes: 0 }
   readonly #exchange: MemoryExchange
   #handlers: BrokerHandlers | undefined
   readonly #log: { error (context: object, message: string): void }
@@ -60,7 +61,9 @@ export class MemoryBroker implements Broker {
   #flush (): void {
     const queues = this.#queues
     this.#queues = new Map()
-    for (const [instance, { records }] of queues) {
+    for (const [instance, { records, bytes }] of queues) {
+      this.traffic.publishes++
+      this.traffic.bytes += bytes
       for (const record of records) {
         try {
           this.#exchange.inboxes.get(instance)?.(record)

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers } from './broker.ts'
+import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers, type BrokerTraffic } from './broker.ts'
 import { createChannels, type Channels } from '../redis/channels.ts'
 import type { RedisClient } from '../redis/connections.ts'
 import { within } from '../redis/deadline.ts'
@@ -11,6 +11,9 @@ import type { Measure } from '../redis/measure.ts'
  * of a format that is not known is left alone.
  */
 const BATCH_FORMAT = 1
+
+/** How long until a server that does not let us subscribe is asked again, ms. */
+const RETRY_MS = 2000
 
 /** Channels of pub/sub, which knows no database number: their names carry it. */
 interface ChannelNames {
@@ -41,36 +44,35 @@ interface Outgoing { readonly parts: Buffer[], bytes: number }
  */
 export class RedisBroker implements Broker {
   readonly nonce: string
+  readonly traffic: BrokerTraffic = { publishes: 0, bytes: 0 }
   readonly #options: RedisBrokerOptions
   readonly #channels: Channels
   /** What is to be heard, through every reconnection. */
   readonly #heard = new Set<string>()
   readonly #queues = new Map<string, Outgoing>()
   #handlers: BrokerHandlers | undefined
+  #retrying = false
 
   constructor (options: RedisBrokerOptions) {
     this.nonce = options.nonce
     this.#options = options
-    const { names, log } = options
+    const { names } = options
     const inbox = names.inbox(this.nonce)
     this.#channels = createChannels(options, names.lobby)
     this.#channels.onMessage((channel, message) => {
       if (channel === inbox) this.#receive(message)
       else if (channel === names.lobby) this.#hear(message)
     })
-    this.#channels.onReady(() => {
-      for (const channel of this.#heard) {
-        this.#channels.subscribe(channel).catch((error: unknown) => { log.debug({ err: error, channel }, 'a channel is not heard again') })
-      }
-    })
+    this.#channels.onReady(() => { void this.#hearAgain() })
+    options.subscriber.on('close', () => { this.#handlers?.onInterrupted() })
   }
 
   async open (handlers: BrokerHandlers): Promise<void> {
     const { names, measure } = this.#options
-    this.#handlers = handlers
     const inbox = names.inbox(this.nonce)
     await measure('subscribe', () => this.#channels.subscribe(inbox))
     this.#heard.add(inbox)
+    this.#handlers = handlers
   }
 
   send (instance: string, record: Buffer, vital = false): boolean {
@@ -111,6 +113,25 @@ export class RedisBroker implements Broker {
     await this.#flush()
   }
 
+  /** There is a connection without subscriptions. One that breaks meanwhile is followed by the next. */
+  async #hearAgain (): Promise<void> {
+    if (this.#handlers === undefined) return // `open` does it
+    const { log } = this.#options
+    try {
+      await Promise.all(Array.from(this.#heard, channel => this.#channels.subscribe(channel)))
+      this.#handlers.onRestored()
+    } catch (error) {
+      log.debug({ err: error }, 'this instance is not heard again yet')
+      if (!this.#retrying) {
+        this.#retrying = true
+        setTimeout(() => {
+          this.#retrying = false
+          if (this.#options.subscriber.status === 'ready') void this.#hearAgain()
+        }, RETRY_MS).unref()
+      }
+    }
+  }
+
   async #flush (): Promise<void> {
     const queues = [...this.#queues]
     this.#queues.clear()
@@ -120,6 +141,8 @@ export class RedisBroker implements Broker {
   async #publish (instance: string, batch: Buffer): Promise<void> {
     const { names, measure, log } = this.#options
     try {
+      this.traffic.publishes++
+      this.traffic.bytes += batch.length
       await measure('publish', () => this.#channels.publish(names.inbox(instance), batch))
     } catch (error) {
       // Its receiver notices by the versions of its rooms. The connection's own log says that Redis is away.

@@ -23,6 +23,12 @@ export function createNames (realm: string, db: number): FastifyInstance['turnip
   const prefix = `turnip:${realm}:`
   return {
     room: name => `${prefix}room:{${name}}`,
+    tombstone: name => `${prefix}tombstone:{${name}}`,
+    instances: `${prefix}{cluster}:instances`,
+    generation: `${prefix}{cluster}:generation`,
+    restored: `${prefix}{cluster}:restored`,
+    reaping: `${prefix}{cluster}:reaping`,
+    roomsOf: holder => `${prefix}instance:{${holder}}:rooms`,
     inbox: nonce => `${prefix}${db}:inbox:${nonce}`,
     lobby: `${prefix}${db}:lobby`
   }

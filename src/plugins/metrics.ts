@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Broker } from '../broker/broker.ts'
 import type { Measure } from '../redis/measure.ts'
 import type { Config } from '../config.ts'
 import { Refusal } from '../protocol/refusal.ts'
@@ -53,6 +54,19 @@ export class Metrics {
     gauge(registry, 'turnip_active_rooms', 'Rooms with a member on this instance', () => [[{ realm }, rooms.roomCount]])
     counter(registry, 'turnip_room_joins_total', 'Joins of a room', () => [[{ realm }, rooms.counts.joins]])
     counter(registry, 'turnip_room_leaves_total', 'Leaves of a room', () => [[{ realm }, rooms.counts.leaves]])
+    gauge(registry, 'turnip_instances', 'Instances alive, as seen when this one last renewed its lease', () => [[{ realm }, rooms.standing?.instances ?? 1]])
+    counter(registry, 'turnip_members_reaped_total', 'Members of dead instances that this one has taken out', () => [[{ realm }, rooms.repairs.reaped]])
+    counter(registry, 'turnip_roster_gaps_total', 'Rooms here that missed a change', () => [[{ realm }, rooms.repairs.gaps]])
+    counter(registry, 'turnip_resyncs_total', 'Rooms whose members here were told the whole of it, and why', () => labelled(realm, 'cause', rooms.repairs.resyncs))
+  }
+
+  /** Adds what goes to other instances. */
+  watchBroker ({ traffic }: Pick<Broker, 'traffic'>): void {
+    const { registry } = this
+    if (registry === undefined) return
+    const realm = this.#realm
+    counter(registry, 'turnip_inbox_publishes_total', 'Batches sent to other instances', () => [[{ realm }, traffic.publishes]])
+    counter(registry, 'turnip_inbox_bytes_total', 'Bytes sent to other instances', () => [[{ realm }, traffic.bytes]])
   }
 
   /** Adds how many connections are open. */

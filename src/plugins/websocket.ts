@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
 import { HostWebSocketError, HttpRefusal } from '../errors.ts'
+import { frameOf } from '../protocol/frame.ts'
 import { Connections } from '../routes/connections.ts'
 
 declare module 'fastify' {
@@ -74,8 +75,9 @@ function refuseLate (_request: unknown, socket: Socket): void {
 
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
 export default fp(async (fastify: FastifyInstance) => {
-  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, log } = fastify
+  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, turnipReachListeners: listeners, log } = fastify
   const connections = new Connections()
+  listeners.add(isUp => { connections.broadcast(frameOf({ type: 'degraded', data: { redis: isUp ? 'up' : 'down' } })) })
   metrics.watchConnections(connections)
   fastify.decorate('turnipConnections', connections)
 

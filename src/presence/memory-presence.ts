@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import type { Change, Member, NewMember, Presence, Snapshot } from './presence.ts'
+import type { Change, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
 
 interface Room { readonly epoch: string, version: number, readonly members: Map<string, Member> }
 
@@ -51,6 +51,38 @@ export class MemoryPresence implements Presence {
     this.#rooms.delete(name)
     this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'user_requested' })
     return changeOf(room)
+  }
+
+  /** Memory forgets nothing and nobody is reaped: a life that is not there was ended on purpose. */
+  async reconcile (name: string, instance: string, members: readonly Member[], known: Position | undefined): Promise<Reconciled> {
+    const room = this.#rooms.get(name)
+    if (known !== undefined && known.epoch !== room?.epoch && members.length > 0) return { kind: 'disbanded', version: known.version + 1, reason: 'user_requested' }
+    if (room === undefined) return { kind: 'gone', emptied: false }
+    const wanted = new Map(members.map(member => [member.connection_id, member]))
+    const changes: RosterChange[] = []
+    for (const [id, member] of wanted) {
+      if (room.members.has(id)) continue
+      room.members.set(id, member)
+      changes.push({ kind: 'joined', version: ++room.version, member })
+    }
+    for (const { connection_id: id, instance: holder } of room.members.values()) {
+      if (holder !== instance || wanted.has(id)) continue
+      room.members.delete(id)
+      changes.push({ kind: 'left', version: ++room.version, connectionId: id })
+    }
+    if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false }
+    this.#rooms.delete(name)
+    this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'last_member_left' })
+    return { kind: 'gone', emptied: true }
+  }
+
+  release (): void {}
+
+  async positions (names: readonly string[]): Promise<Array<Position | undefined>> {
+    return names.map(name => {
+      const room = this.#rooms.get(name)
+      return room && { epoch: room.epoch, version: room.version }
+    })
   }
 
   async snapshot (name: string): Promise<Snapshot | undefined> {

@@ -7,10 +7,10 @@
  * - A room exists while it has members: the first join begins a life, the last leave or a disband ends it.
  * - `room_created` and `room_disbanded` are announced in the lobby exactly once a life, by the call that brings them
  *   about and not by its caller, so that a caller's death swallows neither.
- * - A call that cannot be carried out rejects: with NotDone when it surely had no effect, otherwise that is unknown.
- *   `leave` may be repeated safely.
+ * - A call that cannot be carried out rejects: with NotDone when it surely had no effect, otherwise that is unknown, and
+ *   `reconcile` finds out. `leave` and `reconcile` may be repeated safely.
  */
-import type { MemberInfo, PeerInfo } from '../protocol/messages.ts'
+import type { DisbandReason, MemberInfo, PeerInfo } from '../protocol/messages.ts'
 
 /** A member of a room and the instance (its nonce) that holds its connection. */
 export interface Member extends MemberInfo { readonly instance: string }
@@ -18,20 +18,39 @@ export interface Member extends MemberInfo { readonly instance: string }
 /** What the joiner brings; the store adds `joined_at`. */
 export type NewMember = Omit<Member, 'joined_at'>
 
+/** One moment in the history of a room. */
+export interface Position { readonly epoch: string, readonly version: number }
+
 /** A room at one version, its members in the order they joined. */
-export interface Snapshot {
-  readonly epoch: string
-  readonly version: number
-  readonly members: Member[]
-}
+export interface Snapshot extends Position { readonly members: Member[] }
+
+/** What one version of a room changed. */
+export type RosterChange =
+  | { readonly kind: 'joined', readonly version: number, readonly member: Member }
+  | { readonly kind: 'left', readonly version: number, readonly connectionId: string }
+  | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
 
 /** A change of a room other than a join: which one it was, and the instances that hold a member after or because of it. */
-export interface Change {
-  readonly epoch: string
-  readonly version: number
+export interface Change extends Position {
   /** Nonces of the instances that have to hear of it. */
   readonly instances: string[]
 }
+
+/**
+ * What may have happened to an instance's members behind its back, which says what a room that is not there means.
+ * `kept`: its lease ran on, so nobody can have ended the room: the store lost it. `lapsed`: its lease had ended, so its
+ * members may have been reaped, and the room with them. `forgotten`: the store came back without its memory.
+ */
+export type Since = 'kept' | 'lapsed' | 'forgotten'
+
+/** What a room was found to be, and what was changed about it so that it holds exactly the members of one instance. */
+export type Reconciled =
+  /** The life that the instance knew was ended on purpose; its members are in no room. */
+  | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
+  /** There is no such room, and the instance has no member for it. `emptied`: it ended by this call. */
+  | { readonly kind: 'gone', readonly emptied: boolean }
+  /** The room as it is. `restored`: the store had lost it, and knows the members of this instance again, no others. */
+  | { readonly kind: 'held', readonly snapshot: Snapshot, readonly changes: RosterChange[], readonly restored: boolean }
 
 /** A call that had no effect: the store is away, or has refused it. */
 export class NotDone extends Error {
@@ -60,8 +79,22 @@ export interface Presence {
    */
   disband (room: string, requester: string | undefined): Promise<Change | undefined>
 
+  /**
+   * Makes a room hold exactly the given members of one instance, whatever has gone wrong before. The others' are left alone.
+   * @param instance the nonce of the caller
+   * @param members its members, in the order they joined; none: it has none there any more
+   * @param known what it knows of the room; undefined when it knows nothing
+   */
+  reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled>
+
+  /** No member of this instance is in the room any more, nor on its way: it need not be kept in mind for it. Never throws. */
+  release (room: string): void
+
   /** @returns the room as it stands, undefined when there is none */
   snapshot (room: string): Promise<Snapshot | undefined>
+
+  /** @returns where rooms stand, in the order asked; undefined for those that are not there */
+  positions (rooms: readonly string[]): Promise<Array<Position | undefined>>
 
   /** Keeps rooms from expiring. To be called for every room with a member here, every `renewEveryMs`. */
   renew (rooms: string[]): Promise<void>

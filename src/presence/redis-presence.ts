@@ -1,132 +1,182 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { ReplyError } from 'ioredis'
+import type { DisbandReason } from '../protocol/messages.ts'
 import type { RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
-import { NotDone, type Change, type Member, type NewMember, type Presence, type Snapshot } from './presence.ts'
+import { nonceOf, noncesOf, type LeaseNames, type RedisLeases } from './redis-leases.ts'
+import { carryOut, withScripts, type Scripts } from './scripts.ts'
+import { NotDone, type Change, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
 
-/**
- * How long a room outlives the last instance that renewed it, ms. It is the safety net for a cluster that died as a
- * whole: whatever nobody renews goes away by itself.
- */
+/** How long a room outlives the last instance that renewed it, ms: the safety net for a cluster that died as a whole. */
 const ROOM_TTL_MS = 600_000
+/** How many leases a tombstone outlives. An instance that was away for longer finds no room, and no tombstone either. */
+const TOMBSTONE_LEASES = 4
 
-/** Each script runs whole on one room's key, so concurrent instances see it happen at once or not at all. */
-const scripts = Object.fromEntries(['join', 'leave', 'disband'].map(name =>
-  [name, readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')]))
-
-/** The scripts as they answer: bulk strings and integers. */
-interface Scripts {
-  turnipJoin (key: string, ...args: Array<string | number>): Promise<'full' | [epoch: string, version: string, fields: string[]]>
-  turnipLeave (key: string, ...args: string[]): Promise<null | [epoch: string, version: number, emptied: number, instances: string]>
-  turnipDisband (key: string, ...args: string[]): Promise<null | [epoch: string, version: number, instances: string]>
-}
-
-const AWAY = new Error('There is no connection to Redis')
+const LATE = new Error('The command reached Redis after its deadline')
 
 /** Names of keys and channels. */
-export interface RedisNames {
-  /** @returns the hash of a room; a room's name holds no brace, so it is a safe hash tag (one Cluster slot a room) */
-  room (name: string): string
-  readonly lobby: string
+export interface RedisNames extends LeaseNames {
+  /** Where the end of a room's life stands; in the room's slot of a Cluster. */
+  tombstone (name: string): string
 }
 
 export interface RedisPresenceOptions {
   readonly redis: RedisClient
   readonly names: RedisNames
-  /** This instance's nonce: its members are the only ones it takes out. */
-  readonly instance: string
+  readonly leases: RedisLeases
   readonly measure: Measure
 }
 
 /**
- * Presence in Redis. A room is one hash: `#epoch`, `#version`, `#instances` (JSON, members on each instance) and a
- * field a member, connection_id to `<version of its join> <joined_at> <JSON>`. Identities hold no e-mail address and no token.
+ * Presence in Redis. A room is one hash: `#epoch`, `#version`, `#instances` (JSON, members of each holder) and a field a
+ * member, connection_id to `<version of its join> <joined_at> <holder> <JSON>`. Identities hold no e-mail address and no token.
  */
 export class RedisPresence implements Presence {
   readonly renewEveryMs = ROOM_TTL_MS / 3
-  readonly #redis: RedisClient
-  readonly #scripts: Scripts
-  readonly #names: RedisNames
-  readonly #instance: string
-  readonly #measure: Measure
+  readonly #options: RedisPresenceOptions
+  readonly #redis: RedisClient & Scripts
+  /** The rooms that stand in a holder's set of rooms, and the holder. */
+  readonly #marks = new Map<string, string>()
 
-  constructor ({ redis, names, instance, measure }: RedisPresenceOptions) {
-    for (const [name, lua] of Object.entries(scripts)) {
-      redis.defineCommand(`turnip${name.charAt(0).toUpperCase()}${name.slice(1)}`, { lua, numberOfKeys: 1 })
-    }
-    this.#redis = redis
-    this.#scripts = redis as RedisClient & Scripts
-    this.#names = names
-    this.#instance = instance
-    this.#measure = measure
-  }
-
-  /** Runs one operation. @throws NotDone when it was not sent, or was refused: a script's first write decides for all */
-  async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#measure(operation, async () => {
-        if (this.#redis.status !== 'ready') throw AWAY
-        return await run()
-      })
-    } catch (error) {
-      throw error === AWAY || error instanceof ReplyError ? new NotDone(error) : error
-    }
+  constructor (options: RedisPresenceOptions) {
+    this.#options = options
+    this.#redis = withScripts(options.redis)
   }
 
   async join (room: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
-    const { connection_id: id, instance } = newcomer
-    const answer = await this.#run('join', () => this.#scripts.turnipJoin(
-      this.#names.room(room), id, JSON.stringify(newcomer), instance, limit, randomUUID(), ROOM_TTL_MS, this.#names.lobby, room))
-    return answer === 'full' ? answer : snapshotOf(answer[0], answer[1], answer[2])
+    const { names, leases } = this.#options
+    const { connection_id: id } = newcomer
+    const answer = await this.#run('join', async () => {
+      const marked = this.#mark(room)
+      if (this.#redis.isCluster) await marked // another node's: the order of sending says nothing
+      const [joined, inSet] = await Promise.allSettled([
+        this.#redis.turnipJoin(names.room(room), id, jsonOf(newcomer), leases.holder, limit, randomUUID(), ROOM_TTL_MS, names.lobby, room, leases.deadline),
+        marked
+      ])
+      if (joined.status === 'rejected') throw joined.reason
+      if (inSet.status === 'rejected') throw new Error('It joined, but no reaper would know', { cause: inSet.reason })
+      return joined.value
+    })
+    if (answer === 'late') throw new NotDone(LATE)
+    return answer === 'full' ? answer : snapshotOf(answer[2])
   }
 
   async leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
-    const answer = await this.#run('leave', () =>
-      this.#scripts.turnipLeave(this.#names.room(room), connectionId, this.#instance, this.#names.lobby, room))
+    const { names } = this.#options
+    const answer = await this.#run('leave', () => this.#redis.turnipLeave(names.room(room), connectionId, names.lobby, room))
     if (answer === null) return undefined
-    const [epoch, version, emptied, instances] = answer
-    return { epoch, version, emptied: emptied === 1, instances: namesOf(instances) }
+    const [epoch, version, emptied, holders] = answer
+    return { epoch, version, emptied: emptied === 1, instances: noncesOf(holders) }
   }
 
   async disband (room: string, requester: string | undefined): Promise<Change | undefined> {
+    const { names } = this.#options
     const answer = await this.#run('disband', () =>
-      this.#scripts.turnipDisband(this.#names.room(room), requester ?? '', this.#names.lobby, room))
+      this.#redis.turnipDisband(names.room(room), names.tombstone(room), requester ?? '', this.#tombstoneTtlMs, names.lobby, room))
     if (answer === null) return undefined
-    const [epoch, version, instances] = answer
-    return { epoch, version, instances: namesOf(instances) }
+    const [epoch, version, holders] = answer
+    return { epoch, version, instances: noncesOf(holders) }
+  }
+
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled> {
+    const { names, leases } = this.#options
+    const answer = await this.#run('reconcile', async () => {
+      if (members.length > 0) await this.#mark(room)
+      return await this.#redis.turnipReconcile(
+        names.room(room), names.tombstone(room), instance, leases.holder, known?.epoch ?? '', known?.version ?? 0, since,
+        randomUUID(), ROOM_TTL_MS, this.#tombstoneTtlMs, leases.deadline, names.lobby, room,
+        ...members.flatMap(member => [member.connection_id, member.joined_at, jsonOf(member)]))
+    })
+    switch (answer[0]) {
+      case 'late': throw new NotDone(LATE)
+      case 'disbanded': return { kind: 'disbanded', version: answer[1], reason: answer[2] as DisbandReason }
+      case 'gone': return { kind: 'gone', emptied: answer[1] === 1 }
+      case 'held': {
+        const snapshot = snapshotOf(answer[3])
+        return { kind: 'held', snapshot, changes: changesOf(answer[2], snapshot), restored: answer[1] === 1 }
+      }
+    }
+  }
+
+  release (room: string): void {
+    const holder = this.#marks.get(room)
+    if (holder === undefined) return
+    this.#marks.delete(room)
+    // One that stays in the set costs its reaper a visit, no more.
+    void this.#run('unmark', () => this.#redis.srem(this.#options.names.roomsOf(holder), room)).catch(() => {})
   }
 
   async snapshot (room: string): Promise<Snapshot | undefined> {
-    const fields = await this.#run('snapshot', () => this.#redis.hgetall(this.#names.room(room)))
-    const { '#epoch': epoch, '#version': version } = fields
-    if (epoch === undefined || version === undefined) return undefined
-    return snapshotOf(epoch, version, Object.entries(fields).flat())
+    const fields = await this.#run('snapshot', () => this.#redis.hgetall(this.#options.names.room(room)))
+    return fields['#epoch'] === undefined ? undefined : snapshotOf(Object.entries(fields).flat())
+  }
+
+  async positions (rooms: readonly string[]): Promise<Array<Position | undefined>> {
+    const answers = await this.#run('positions', () => Promise.all(rooms.map(room => this.#redis.hmget(this.#options.names.room(room), '#epoch', '#version'))))
+    return answers.map(([epoch, version]) => epoch == null || version == null ? undefined : { epoch, version: Number(version) })
   }
 
   async renew (rooms: string[]): Promise<void> {
-    const pipeline = this.#redis.pipeline()
-    for (const room of rooms) pipeline.pexpire(this.#names.room(room), ROOM_TTL_MS)
-    await this.#run('renew', async () => {
-      for (const [error] of await pipeline.exec() ?? []) if (error !== null) throw error
-    })
+    await this.#run('renew', () => Promise.all(rooms.map(room => this.#redis.pexpire(this.#options.names.room(room), ROOM_TTL_MS))))
+  }
+
+  get #tombstoneTtlMs (): number { return TOMBSTONE_LEASES * this.#options.leases.leaseMs }
+
+  /** Has this instance's reaper visit the room, if it comes to that. */
+  async #mark (room: string): Promise<void> {
+    const { leases: { holder }, names } = this.#options
+    if (this.#marks.get(room) === holder) return
+    const key = names.roomsOf(holder)
+    const isFirst = this.#marks.size === 0
+    this.#marks.set(room, holder)
+    try {
+      const added = this.#redis.sadd(key, room)
+      if (isFirst) await Promise.all([added, this.#redis.pexpire(key, ROOM_TTL_MS)]) // the set is new: until its lease is renewed
+      else await added
+    } catch (error) {
+      this.#marks.delete(room)
+      throw error
+    }
+  }
+
+  async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {
+    return await carryOut(this.#redis, this.#options.measure, operation, run)
   }
 }
 
 /** @param fields of the room's hash, name and value in turn */
-function snapshotOf (epoch: string, version: string, fields: string[]): Snapshot {
+function snapshotOf (fields: string[]): Snapshot {
+  let epoch = ''
+  let version = 0
   const joins: Array<{ version: number, member: Member }> = []
   for (let i = 0; i < fields.length; i += 2) {
     const [name = '', value = ''] = fields.slice(i, i + 2)
-    if (name.startsWith('#')) continue
-    const [joinedIn = '', joinedAt = ''] = value.split(' ', 2)
-    const newcomer = JSON.parse(value.slice(joinedIn.length + joinedAt.length + 2)) as NewMember
-    joins.push({ version: Number(joinedIn), member: { ...newcomer, joined_at: Number(joinedAt) } })
+    if (name === '#epoch') epoch = value
+    else if (name === '#version') version = Number(value)
+    else if (!name.startsWith('#')) joins.push(joinOf(value))
   }
-  joins.sort((a, b) => a.version - b.version)
-  return { epoch, version: Number(version), members: joins.map(({ member }) => member) }
+  // A member that was put back has a later version, but joined when it joined.
+  joins.sort((a, b) => a.member.joined_at - b.member.joined_at || a.version - b.version)
+  return { epoch, version, members: joins.map(({ member }) => member) }
 }
 
-function namesOf (instances: string): string[] {
-  return Object.keys(JSON.parse(instances) as Record<string, number>)
+function joinOf (value: string): { version: number, member: Member } {
+  const [version = '', joinedAt = '', holder = ''] = value.split(' ', 3)
+  const info = JSON.parse(value.slice(version.length + joinedAt.length + holder.length + 3)) as Pick<Member, 'connection_id' | 'user_id' | 'username'>
+  return { version: Number(version), member: { ...info, instance: nonceOf(holder), joined_at: Number(joinedAt) } }
+}
+
+/** @param flat kind, connection_id and version in turn */
+function changesOf (flat: Array<string | number>, { members }: Snapshot): RosterChange[] {
+  const changes: RosterChange[] = []
+  for (let i = 0; i < flat.length; i += 3) {
+    const [kind, connectionId, version] = [flat[i], String(flat[i + 1]), Number(flat[i + 2])]
+    const member = members.find(({ connection_id: id }) => id === connectionId)
+    if (kind === 'left') changes.push({ kind, connectionId, version })
+    else if (member !== undefined) changes.push({ kind: 'joined', member, version })
+  }
+  return changes
+}
+
+function jsonOf ({ connection_id, user_id, username }: NewMember): string {
+  return JSON.stringify({ connection_id, user_id, username })
 }

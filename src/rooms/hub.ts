@@ -5,15 +5,16 @@ import { Roster, type RosterOwner } from './roster.ts'
 /** The most bytes of relayed frames that wait for one room's join to be answered, a round trip. What comes beyond is lost. */
 const PENDING_BYTES = 1024 * 1024
 
-/** Joins of one room whose answer is under way, and what the inbox brought for it meanwhile. */
-interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord>, bytes: number }
+/** Joins of one room whose answer is under way, what the inbox brought for it meanwhile, and who waits for the last of them. */
+interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord>, bytes: number, onDone: Array<() => void> }
 
 /**
- * The rooms of this instance, those that a peer of ours is in. They are kept by epoch, not by name: while the end of one
- * life is still on its way here, the next life of the same name may have begun.
+ * The rooms of this instance, those that a peer of ours is in. A room has a roster a life: while the end of one life is
+ * still on its way here, the next life of the same name may have begun.
  */
 export class Hub {
-  readonly #rosters = new Map<string, Roster>()
+  /** By the room's name; the latest life last. */
+  readonly #rooms = new Map<string, Roster[]>()
   readonly #arrivals = new Map<string, Arrival>()
   readonly #self: string
   readonly #owner: RosterOwner
@@ -24,14 +25,21 @@ export class Hub {
     this.#owner = owner
   }
 
+  /** All lives of all rooms. */
+  get rosters (): Roster[] { return Array.from(this.#rooms.values()).flat() }
   /** Rooms with a member here. */
-  get rosters (): Iterable<Roster> { return this.#rosters.values() }
-  get roomCount (): number { return this.#rosters.size }
+  get roomCount (): number { return this.#rooms.size }
+
+  /** The lives of a room that have members here, the latest last. */
+  lives (room: string): readonly Roster[] { return this.#rooms.get(room) ?? [] }
+
+  /** Whether a peer of ours is in a room or on its way into it. */
+  isUsed (room: string): boolean { return this.#rooms.has(room) || this.#arrivals.has(room) }
 
   /** A join was asked of the store: keeps what arrives for the room until `arrived`. */
   expect (room: string): void {
     const arrival = this.#arrivals.get(room)
-    if (arrival === undefined) this.#arrivals.set(room, { joins: 1, records: [], bytes: 0 })
+    if (arrival === undefined) this.#arrivals.set(room, { joins: 1, records: [], bytes: 0, onDone: [] })
     else arrival.joins++
   }
 
@@ -44,11 +52,19 @@ export class Hub {
     arrival.records = []
     arrival.bytes = 0
     for (const record of records) this.receive(record)
+    if (arrival.joins === 0) for (const done of arrival.onDone) done()
+  }
+
+  /** Waits until no join of a room is under way; undefined when none is. */
+  idle (room: string): Promise<void> | undefined {
+    const arrival = this.#arrivals.get(room)
+    return arrival && new Promise(resolve => { arrival.onDone.push(resolve) })
   }
 
   /** @returns the roster of a life; made from the snapshot, without its last change, where this instance had none */
   open (room: string, snapshot: Snapshot, joiner: string): Roster {
-    const known = this.#rosters.get(snapshot.epoch)
+    const lives = this.#rooms.get(room) ?? []
+    const known = lives.find(({ epoch }) => epoch === snapshot.epoch)
     if (known !== undefined) return known
     const before = {
       epoch: snapshot.epoch,
@@ -56,29 +72,36 @@ export class Hub {
       members: snapshot.members.filter(member => member.connection_id !== joiner)
     }
     const roster = new Roster(room, before, this.#self, this.#owner)
-    this.#rosters.set(snapshot.epoch, roster)
+    this.#rooms.set(room, [...lives, roster])
     return roster
   }
 
   /** Forgets a roster that nobody here needs any more. */
   release (roster: Roster): void {
-    if (this.#rosters.get(roster.epoch) !== roster) return // a later one has taken its place
-    if (roster.ended || !roster.isAttended) this.#rosters.delete(roster.epoch)
+    if (!roster.ended && roster.isAttended) return
+    const lives = this.lives(roster.room).filter(life => life !== roster)
+    if (lives.length > 0) this.#rooms.set(roster.room, lives)
+    else this.#rooms.delete(roster.room)
   }
 
   /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. */
   receive (record: DataRecord | ChangeRecord): void {
-    const roster = this.#rosters.get(record.epoch)
+    const roster = this.lives(record.room).find(({ epoch }) => epoch === record.epoch)
     if (roster === undefined) {
-      const arrival = this.#arrivals.get(record.room)
-      if (arrival === undefined) return
-      if (record.kind === 'data') arrival.bytes += record.frame.length
-      if (record.kind === 'change' || arrival.bytes <= PENDING_BYTES) arrival.records.push(record)
+      this.#hold(record)
     } else if (record.kind === 'data') {
       roster.deliver(record.sender, record.targets, record.frame)
     } else {
       roster.receive(record.change)
       this.release(roster)
     }
+  }
+
+  /** Keeps a record for a join that is under way, if there is one. */
+  #hold (record: DataRecord | ChangeRecord): void {
+    const arrival = this.#arrivals.get(record.room)
+    if (arrival === undefined) return
+    if (record.kind === 'data') arrival.bytes += record.frame.length
+    if (record.kind === 'change' || arrival.bytes <= PENDING_BYTES) arrival.records.push(record)
   }
 }

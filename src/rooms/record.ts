@@ -9,7 +9,7 @@
  * The format's version is the first byte of the batch that records travel in (see the broker).
  */
 import type { Frame } from '../protocol/frame.ts'
-import type { RosterChange } from './roster.ts'
+import type { RosterChange } from '../presence/presence.ts'
 
 const DATA = 1
 const CHANGE = 2

@@ -5,7 +5,7 @@ import type { ClientMessageOf } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { infoOf } from './peer.ts'
 import { encodeRecord } from './record.ts'
-import type { RosterChange } from './roster.ts'
+import type { RosterChange } from '../presence/presence.ts'
 import type { Seat } from './seat.ts'
 
 /** Carries what members say, and what changes, to the members here and to the instances that hold the others. */

@@ -7,31 +7,18 @@
  * turn in which the store answered it.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Broker } from '../broker/broker.ts'
-import { NotDone, type Change, type NewMember, type Presence } from '../presence/presence.ts'
+import { NotDone, type NewMember, type Presence, type RosterChange } from '../presence/presence.ts'
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, type RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
-import { Departures } from './departures.ts'
-import { Hub } from './hub.ts'
+import { Cluster, type ClusterOptions, type RoomLog, type Standing } from './cluster.ts'
 import { mayWatch, opens } from './identity.ts'
 import { infoOf, type Peer } from './peer.ts'
-import { decodeRecord } from './record.ts'
-import { Relay } from './relay.ts'
-import { GAP_MS, Repair } from './repair.ts'
-import type { Roster, RosterChange } from './roster.ts'
+import { GAP_MS } from './reconciler.ts'
 import { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
-/** The part of a logger that is needed here. */
-interface RoomLog {
-  warn (context: object, message: string): void
-}
-
-export interface RoomServiceOptions {
-  readonly presence: Presence
-  readonly broker: Broker
-  readonly log: RoomLog
+export interface RoomServiceOptions extends ClusterOptions {
   /** The most members of one room, against a room that costs each message dearly; 0 for no limit. */
   readonly maxMembers: number
 }
@@ -42,53 +29,60 @@ interface RoomCounts { joins: number, leaves: number }
 export class RoomService {
   readonly counts: RoomCounts = { joins: 0, leaves: 0 }
   readonly #presence: Presence
-  readonly #broker: Broker
+  readonly #nonce: string
   readonly #log: RoomLog
   readonly #maxMembers: number
-  readonly #relay: Relay
-  readonly #hub: Hub
+  readonly #cluster: Cluster
   readonly #watchers: Watchers
-  readonly #departures: Departures
-  readonly #repair: Repair
-  #renewing: NodeJS.Timeout | undefined
   readonly #underWay = new Set<Promise<void>>()
 
-  constructor ({ presence, broker, log, maxMembers }: RoomServiceOptions) {
+  constructor ({ maxMembers, ...options }: RoomServiceOptions) {
+    const { presence, broker, log } = options
     this.#presence = presence
-    this.#broker = broker
+    this.#nonce = broker.nonce
     this.#log = log
     this.#maxMembers = maxMembers
-    this.#relay = new Relay(broker)
-    this.#repair = new Repair({ presence, log, onWhole: roster => { this.#hub.release(roster) } })
-    this.#departures = new Departures({ presence, log, onLeft: (room, connectionId, outcome) => { this.#pass(room, outcome, { kind: 'left', version: outcome.version, connectionId }) } })
-    this.#hub = new Hub(broker.nonce, {
-      onGap: roster => { this.#repair.watch(roster) },
-      onDisbanded: (roster, seats) => { this.#disbanded(roster, seats) }
-    })
     this.#watchers = new Watchers(on => broker.hearLobby(on))
+    this.#cluster = new Cluster(options, {
+      onLobby: event => { this.#watchers.announce(event) },
+      onDisbanded: (roster, seats) => {
+        for (const seat of seats) {
+          if (seat.peer.seat === seat) seat.peer.seat = undefined
+          this.#watchers.left(seat.peer, roster, true)
+        }
+      }
+    })
   }
 
   /** Rooms that have a member on this instance. */
-  get roomCount (): number { return this.#hub.roomCount }
+  get roomCount (): number { return this.#cluster.hub.roomCount }
+  /** This instance's place in the cluster; undefined when it is the only one there can be. */
+  get standing (): Standing | undefined { return this.#cluster.standing }
+  /** What was mended, since the start. */
+  get repairs (): Cluster['counts'] { return this.#cluster.counts }
 
-  /** Begins to hear other instances. Resolves once they can reach this one. */
-  async open (): Promise<void> {
-    await this.#broker.open({
-      onRecord: record => { this.#hub.receive(decodeRecord(record)) },
-      onLobby: event => { this.#watchers.announce(event) }
-    })
-    const { renewEveryMs } = this.#presence
-    if (renewEveryMs !== undefined) this.#renewing ??= setInterval(() => { void this.#renew() }, renewEveryMs).unref()
+  /**
+   * Begins to hear other instances, and takes up the lease. To be called again when it rejects.
+   * @returns whether the lease is held; otherwise the instance goes on trying, and cannot serve yet
+   */
+  async open (): Promise<boolean> {
+    return await this.#cluster.open()
   }
 
   /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */
   async close (): Promise<void> {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
-    await this.#departures.settle()
-    this.#departures.stop()
-    this.#repair.stop()
-    clearInterval(this.#renewing)
-    await this.#broker.close()
+    await this.#cluster.close()
+  }
+
+  /** The connection to the store was lost. */
+  disconnected (): void {
+    this.#cluster.disconnected()
+  }
+
+  /** The connection to the store is there again. */
+  reconnected (): void {
+    this.#cluster.reconnected()
   }
 
   /**
@@ -121,16 +115,15 @@ export class RoomService {
       previous.confirm(id)
       return
     }
-    this.#hub.expect(room)
+    await this.#ready(room)
+    this.#cluster.hub.expect(room)
     let seat: Seat
     let seated: Promise<void>
     let late: NodeJS.Timeout | undefined
     try {
-      const forgiven = await this.#departures.forgive(room, peer.id)
-      const newcomer: NewMember = { ...infoOf(peer), instance: this.#broker.nonce }
+      const newcomer: NewMember = { ...infoOf(peer), instance: this.#nonce }
       const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers).catch((error: unknown) => {
-        // The answer was lost, and perhaps not the effect; or it is in the store still, from before.
-        if (forgiven || !(error instanceof NotDone)) this.#departures.owe(room, peer.id)
+        if (!(error instanceof NotDone)) this.#cluster.doubt(room) // it may have happened all the same
         throw error
       }))
       if (snapshot === 'full') throw new Refusal('room_full')
@@ -138,17 +131,18 @@ export class RoomService {
       if (member === undefined) throw new Refusal('internal', undefined, { cause: new Error('the store answered a join without its member') })
       const { epoch, version } = snapshot
       const change: RosterChange = { kind: 'joined', version, member }
-      this.#relay.change(snapshot.members.map(({ instance }) => instance), room, epoch, change)
-      const roster = this.#hub.open(room, snapshot, peer.id)
-      seat = new Seat(peer, roster, previous !== undefined)
+      this.#cluster.relay.change(snapshot.members.map(({ instance }) => instance), room, epoch, change)
+      const roster = this.#cluster.hub.open(room, snapshot, peer.id)
+      seat = new Seat(peer, roster, peer.seat !== undefined)
       this.#watchers.moving(peer, epoch)
       seated = new Promise(resolve => {
         roster.receive(change, seat, () => { seat.confirm(id); resolve() })
       })
-      if (roster.hasGap) late = setTimeout(() => { roster.resync(snapshot) }, GAP_MS) // the join does not wait for a lost change
+      if (roster.hasGap) late = setTimeout(() => { roster.adopt(snapshot) }, GAP_MS) // the join does not wait for a lost change
       this.counts.joins++
     } finally {
-      this.#hub.arrived(room)
+      this.#cluster.hub.arrived(room)
+      this.#cluster.releaseUnused(room)
     }
     await seated
     clearTimeout(late)
@@ -181,7 +175,7 @@ export class RoomService {
    */
   relay (peer: Peer, message: ClientMessageOf<'data'>, text: Buffer): void {
     if (peer.seat === undefined) throw new Refusal('not_in_room', 'You must join a room before sending data')
-    this.#relay.data(peer.seat, message, text)
+    this.#cluster.relay.data(peer.seat, message, text)
   }
 
   /**
@@ -191,18 +185,17 @@ export class RoomService {
   async disband (peer: Peer, id?: RequestId): Promise<void> {
     const { seat } = peer
     if (seat === undefined) throw new Refusal('not_in_room', 'You must be a member of a room to disband it')
+    const { room } = seat.roster
     seat.requestId = id
     try {
-      if (await this.#disband(seat.roster.room, peer.id) || seat.roster.ended) return
+      if (await this.#disband(room, peer.id) || seat.roster.ended) return
       await delay(GAP_MS) // somebody else was faster, and word of it is on its way
-      if (!seat.roster.ended) await this.#repair.mend(seat.roster) // or it was lost
-      if (peer.seat !== seat) return
-      await this.#depart(peer)
-      throw new Refusal('not_in_room', 'The room does not know you any more: join it again')
+      if (seat.roster.ended) return
+      this.#cluster.doubt(room) // or it was lost
+      await this.#cluster.settle(room)
+      if (peer.seat === seat) throw new Refusal('unavailable')
     } catch (error) {
       seat.requestId = undefined
-      // Whether it has happened is not known: its members are told as soon as it is.
-      if (error instanceof Refusal && error.code === 'unavailable') this.#repair.watch(seat.roster)
       throw error
     }
   }
@@ -236,41 +229,52 @@ export class RoomService {
     await this.#ask(on ? this.#watchers.add(peer) : this.#watchers.remove(peer))
   }
 
-  /** Takes a peer out of its seat at once, and out of the store. Never rejects. */
+  /** Takes a peer out of its seat at once, and out of the store as soon as that can be. Never rejects. */
   async #depart (peer: Peer): Promise<void> {
     const { seat } = peer
     if (seat === undefined) return
-    const { room, epoch } = seat.roster
+    const { roster } = seat
+    const { room, epoch } = roster
+    const known = { epoch, version: roster.version }
     peer.seat = undefined
-    seat.roster.vacate(seat)
-    this.#hub.release(seat.roster)
+    roster.vacate(seat)
+    this.#cluster.hub.release(roster)
     this.#watchers.moving(peer, epoch)
     this.counts.leaves++
-    await this.#departures.leave(room, peer.id, emptied => {
+    const gone = (emptied: boolean): void => {
       if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
       this.#watchers.left(peer, { room, epoch }, emptied)
-    })
-  }
-
-  /** Passes on a change that the store has made: to the other instances concerned, and to the members here. */
-  #pass (room: string, { epoch, instances }: Change, change: RosterChange): void {
-    this.#relay.change(instances, room, epoch, change)
-    this.#hub.receive({ kind: 'change', epoch, room, change })
+    }
+    if (!this.#cluster.isCertain(room)) {
+      this.#cluster.doubt(room, known, gone)
+      await this.#cluster.settle(room)
+      return
+    }
+    try {
+      const outcome = await this.#presence.leave(room, peer.id)
+      if (outcome !== undefined) this.#cluster.pass(room, outcome.epoch, outcome.instances, { kind: 'left', version: outcome.version, connectionId: peer.id })
+      gone(outcome?.emptied ?? false)
+      this.#cluster.releaseUnused(room)
+    } catch (error) {
+      this.#log.debug({ err: error, room, connection_id: peer.id }, 'the store did not take a leave; it is made good later')
+      this.#cluster.doubt(room, known, gone)
+    }
   }
 
   async #disband (room: string, requester: string | undefined): Promise<boolean> {
-    const outcome = await this.#ask(this.#presence.disband(room, requester))
+    await this.#ready(room)
+    const outcome = await this.#ask(this.#presence.disband(room, requester).catch((error: unknown) => {
+      if (!(error instanceof NotDone)) this.#cluster.doubt(room)
+      throw error
+    }))
     if (outcome === undefined) return false
-    this.#pass(room, outcome, { kind: 'disbanded', version: outcome.version, reason: 'user_requested' })
+    this.#cluster.pass(room, outcome.epoch, outcome.instances, { kind: 'disbanded', version: outcome.version, reason: 'user_requested' })
     return true
   }
 
-  #disbanded (roster: Roster, seats: readonly Seat[]): void {
-    this.#hub.release(roster)
-    for (const seat of seats) {
-      if (seat.peer.seat === seat) seat.peer.seat = undefined
-      this.#watchers.left(seat.peer, roster, true)
-    }
+  /** @throws Refusal unavailable when a room cannot be changed at the moment */
+  async #ready (room: string): Promise<void> {
+    if (!await this.#cluster.ready(room)) throw new Refusal('unavailable')
   }
 
   /** Waits for the store. @throws Refusal unavailable when it does not answer or refuses */
@@ -280,14 +284,6 @@ export class RoomService {
     } catch (error) {
       if (error instanceof Refusal) throw error
       throw new Refusal('unavailable', undefined, { cause: error })
-    }
-  }
-
-  async #renew (): Promise<void> {
-    try {
-      await this.#presence.renew(Array.from(this.#hub.rosters, roster => roster.room))
-    } catch (error) {
-      this.#log.warn({ err: error }, 'rooms could not be kept from expiring; it is tried again')
     }
   }
 }

@@ -5,21 +5,13 @@
  */
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
-import { infoOfMember, type Member, type Snapshot } from '../presence/presence.ts'
+import { infoOfMember, type Member, type Position, type RosterChange, type Snapshot } from '../presence/presence.ts'
 import { EarlyFrames } from './early-frames.ts'
+import { Residents } from './residents.ts'
 import type { Seat } from './seat.ts'
-
-/** What one version of a room changed. */
-export type RosterChange =
-  | { readonly kind: 'joined', readonly version: number, readonly member: Member }
-  | { readonly kind: 'left', readonly version: number, readonly connectionId: string }
-  | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
 
 /** A change, and what to do for our own peer that brought it about once its turn has come. */
 interface Due { readonly change: RosterChange, readonly seat?: Seat, readonly settled?: () => void }
-
-/** A member, and its seat when it sits here. */
-interface Resident { readonly member: Member, seat: Seat | undefined }
 
 /** What a roster reports to its owner. */
 export interface RosterOwner {
@@ -29,36 +21,37 @@ export interface RosterOwner {
   onDisbanded (roster: Roster, seats: readonly Seat[]): void
 }
 
-export class Roster {
+export class Roster implements Position {
   readonly room: string
-  readonly epoch: string
+  #epoch: string
   #version: number
   #ended = false
   readonly #self: string
   readonly #owner: RosterOwner
-  #residents = new Map<string, Resident>()
+  #residents: Residents
   #seats: Seat[] = []
-  /** Members on each other instance, by its nonce; absent while the room lives here alone. */
-  #remote: Map<string, number> | undefined
-  /** Changes that came before their turn, by version; absent while there is no gap. */
+  /** Changes that came before their turn, by version; absent while there are none. */
   #ahead: Map<number, Due> | undefined
+  /** The store is being asked for the whole: until it answers, changes wait. */
+  #suspended = false
   #early: EarlyFrames | undefined
 
   /** @param self this instance's nonce */
   constructor (room: string, snapshot: Snapshot, self: string, owner: RosterOwner) {
     this.room = room
-    this.epoch = snapshot.epoch
+    this.#epoch = snapshot.epoch
     this.#version = snapshot.version
     this.#self = self
     this.#owner = owner
-    for (const member of snapshot.members) this.#add(member, undefined)
+    this.#residents = new Residents(self, snapshot.members)
   }
 
-  /** The members that sit here. */
-  get seats (): readonly Seat[] { return this.#seats }
+  get epoch (): string { return this.#epoch }
   get version (): number { return this.#version }
   get ended (): boolean { return this.#ended }
-  get hasGap (): boolean { return this.#ahead !== undefined }
+  get hasGap (): boolean { return this.#ahead !== undefined && !this.#suspended }
+  /** The seats of the members that sit here. */
+  get seats (): readonly Seat[] { return this.#seats }
 
   /** Whether a peer of ours sits here or waits for its turn to. Where none does, nobody tells this instance of changes. */
   get isAttended (): boolean {
@@ -66,18 +59,21 @@ export class Roster {
   }
 
   /** Nonces of the other instances that hold members. */
-  get instances (): Iterable<string> { return this.#remote?.keys() ?? [] }
+  get instances (): Iterable<string> { return this.#residents.instances }
 
   /** Whether anybody sits elsewhere: a room that lives here alone needs no broker. */
-  get isSpread (): boolean { return this.#remote !== undefined }
+  get isSpread (): boolean { return this.#residents.isSpread }
 
   /** The members as clients are told of them, in the order they joined. @param except a connection_id to leave out */
   members (except?: string): MemberInfo[] {
-    const list: MemberInfo[] = []
-    for (const { member } of this.#residents.values()) {
-      if (member.connection_id !== except) list.push({ ...infoOfMember(member), joined_at: member.joined_at })
-    }
-    return list
+    return this.#residents.infos(except)
+  }
+
+  /** The members that sit here or wait for their turn to. */
+  ours (): Member[] {
+    const members = this.#residents.seated()
+    for (const { change, seat } of this.#ahead?.values() ?? []) if (change.kind === 'joined' && seat !== undefined) members.push(change.member)
+    return members
   }
 
   /**
@@ -87,12 +83,11 @@ export class Roster {
    */
   receive (change: RosterChange, seat?: Seat, settled?: () => void): void {
     const due: Due = { change, ...(seat && { seat }), ...(settled && { settled }) }
-    if (change.version > this.#version + 1 && !this.#ended) {
-      const first = this.#ahead === undefined
+    if (!this.#ended && change.version > this.#version + (this.#suspended ? 0 : 1)) {
       this.#ahead ??= new Map()
       if (this.#ahead.has(change.version)) return
       this.#ahead.set(change.version, due)
-      if (first) this.#owner.onGap(this)
+      if (this.#ahead.size === 1 && !this.#suspended) this.#owner.onGap(this)
       return
     }
     this.#settle(due)
@@ -113,65 +108,91 @@ export class Roster {
     }
   }
 
-  /**
-   * Who `to` means: that connection, or else all connections of that user; never the sender itself.
-   * @returns members, none when there is no such peer
-   */
+  /** Who `to` means: that connection, or else all connections of that user; never the sender itself. */
   resolve (to: string, sender: string): Member[] {
-    const one = this.#residents.get(to)
-    if (one !== undefined) return to === sender ? [] : [one.member]
-    const found: Member[] = []
-    for (const { member } of this.#residents.values()) {
-      if (member.user_id === to && member.connection_id !== sender) found.push(member)
-    }
-    return found
+    return this.#residents.resolve(to, sender)
   }
 
   /** Takes a seat away at once: nothing is sent to it any more. Its `left` follows when its version has come. */
   vacate (seat: Seat): void {
     const at = this.#seats.indexOf(seat)
     if (at >= 0) this.#seats.splice(at, 1)
-    const resident = this.#residents.get(seat.peer.id)
-    if (resident !== undefined) resident.seat = undefined
+    this.#residents.seat(seat.peer.id, undefined)
+  }
+
+  /** The store was asked for the whole of the room: changes wait until `adopt` or `resume`. */
+  suspend (): void {
+    this.#suspended = true
+  }
+
+  /** The store did not answer: goes on as before. */
+  resume (): void {
+    this.#suspended = false
+    this.#advance()
+    if (this.#ahead !== undefined) this.#owner.onGap(this)
   }
 
   /**
-   * Takes over what the store says, after a change was lost. Members are told the whole of it; changes that waited
-   * and are part of it are settled, later ones go on waiting for their turn.
+   * Takes over what the store says. Members are told change by change where that is possible, otherwise the whole of it.
+   * Changes that waited and are part of it are settled, later ones go on waiting for their turn.
+   * @param changes those that led to the snapshot, as far as they are known
+   * @returns whether members had to be told the whole
    */
-  resync (snapshot: Snapshot): void {
-    if (this.#ended || snapshot.version <= this.#version) return
+  adopt (snapshot: Snapshot, changes: readonly RosterChange[] = []): boolean {
+    this.#suspended = false
+    if (this.#ended) return false
+    const isSameLife = snapshot.epoch === this.#epoch
+    if (isSameLife && snapshot.version < this.#version) return false // what was on its way came sooner
+    if (isSameLife) {
+      for (const change of changes) this.#keep(change)
+      this.#advance(snapshot.version)
+      if (this.#ended) return false
+    }
+    const isAsTold = isSameLife && this.#version === snapshot.version && this.#residents.equal(snapshot.members)
+    if (!isAsTold) this.#replace(snapshot, isSameLife)
+    this.#advance()
+    if (this.#ahead !== undefined) this.#owner.onGap(this)
+    return !isAsTold
+  }
+
+  /** Ends a life that the store knows no more: it was disbanded, and word of it was lost. */
+  end (reason: DisbandReason): void {
+    this.#suspended = false
+    for (const due of this.#ahead?.values() ?? []) {
+      // One that waited to come in is told of the end as well.
+      if (due.change.kind === 'joined' && due.seat !== undefined) this.#residents.add(due.change.member)
+      this.#settle(due)
+    }
+    this.#ahead = undefined
+    if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason } })
+  }
+
+  #keep (change: RosterChange): void {
+    if (change.version <= this.#version) return
+    this.#ahead ??= new Map()
+    if (!this.#ahead.has(change.version)) this.#ahead.set(change.version, { change })
+  }
+
+  #replace (snapshot: Snapshot, isSameLife: boolean): void {
     const known = this.#residents
-    this.#residents = new Map()
-    this.#remote = undefined
+    this.#residents = new Residents(this.#self, snapshot.members)
+    this.#epoch = snapshot.epoch
     this.#version = snapshot.version
-    for (const member of snapshot.members) this.#add(member, known.get(member.connection_id)?.seat)
+    for (const { connection_id: id } of snapshot.members) this.#residents.seat(id, known.seatOf(id))
     this.#tellSnapshot()
     for (const [version, due] of this.#ahead ?? []) {
-      if (version > this.#version) continue
+      if (isSameLife && version > this.#version) continue
       this.#ahead?.delete(version)
       this.#settle(due)
     }
     this.#deliverEarly()
-    this.#advance()
   }
 
-  /** Ends a life that the store knows no more: it was disbanded, and word of it was lost. */
-  end (): void {
-    for (const due of this.#ahead?.values() ?? []) {
-      // One that waited to come in is told of the end as well.
-      if (due.change.kind === 'joined' && due.seat !== undefined) this.#add(due.change.member, undefined)
-      this.#settle(due)
-    }
-    this.#ahead = undefined
-    if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason: 'user_requested' } })
-  }
-
-  /** Applies what waited, as far as there is no gap. */
-  #advance (): void {
-    while (this.#ahead !== undefined) {
+  /** Applies what waited, as far as there is no gap. @param limit the last version to apply */
+  #advance (limit = Infinity): void {
+    while (this.#ahead !== undefined && !this.#suspended) {
       const due = this.#ahead.get(this.#version + 1)
-      if (due === undefined) {
+      if (due === undefined || this.#version >= limit) {
         if (this.#ahead.size > 0 && !this.#ended) return
         this.#ahead = undefined
         this.#deliverEarly()
@@ -198,14 +219,14 @@ export class Roster {
           this.#tellSnapshot() // it joined once more, as the first answer was lost: the version needs a frame all the same
         } else {
           this.#tellJoined(member)
-          this.#add(member, undefined)
+          this.#residents.add(member)
         }
         if (seat !== undefined) this.#take(seat)
         break
       }
       case 'left': {
         this.#deliverEarly(change.connectionId)
-        const member = this.#remove(change.connectionId)
+        const member = this.#residents.remove(change.connectionId)
         if (member === undefined || this.#seats.length === 0) break
         const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOfMember(member) })
         for (const other of this.#seats) other.send(frame)
@@ -226,29 +247,8 @@ export class Roster {
   }
 
   #take (seat: Seat): void {
-    const resident = this.#residents.get(seat.peer.id)
-    if (resident === undefined || this.#ended) return
-    resident.seat = seat
+    if (this.#ended || !this.#residents.seat(seat.peer.id, seat)) return
     this.#seats.push(seat)
-  }
-
-  #add (member: Member, seat: Seat | undefined): void {
-    this.#residents.set(member.connection_id, { member, seat })
-    if (member.instance === this.#self) return
-    this.#remote ??= new Map()
-    this.#remote.set(member.instance, (this.#remote.get(member.instance) ?? 0) + 1)
-  }
-
-  #remove (connectionId: string): Member | undefined {
-    const resident = this.#residents.get(connectionId)
-    if (resident === undefined) return undefined
-    this.#residents.delete(connectionId)
-    const { instance } = resident.member
-    const others = (this.#remote?.get(instance) ?? 0) - 1
-    if (others > 0) this.#remote?.set(instance, others)
-    else this.#remote?.delete(instance)
-    if (this.#remote?.size === 0) this.#remote = undefined
-    return resident.member
   }
 
   #tellJoined (member: Member): void {
@@ -263,6 +263,7 @@ export class Roster {
   }
 
   #tellSnapshot (): void {
+    if (this.#seats.length === 0) return
     const frame = frameOf({ type: 'resynced', room: this.room, version: this.#version, data: { room: this.room, members: this.members() } })
     for (const seat of this.#seats) seat.send(frame)
   }
@@ -273,7 +274,7 @@ export class Roster {
     if (targets.length === 0) {
       for (const seat of this.#seats) if (seat.peer.id !== sender) seat.send(frame)
     } else {
-      for (const target of targets) this.#residents.get(target)?.seat?.send(frame)
+      for (const target of targets) this.#residents.seatOf(target)?.send(frame)
     }
   }
 

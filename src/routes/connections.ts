@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Frame } from '../protocol/frame.ts'
 
 /** How often connections are looked after, ms. */
 const SWEEP_MS = 1000
@@ -14,6 +15,7 @@ const DRAIN_PAUSE_MS = 20
 
 /** What is kept here. */
 export interface Tended {
+  send (frame: Frame): void
   /** Looks after pings, pongs and expiry. @param now a clock in ms that stands still while this process does */
   beat (now: number): void
   /** Tells the client that this instance goes away, and closes. Resolves when the socket is closed on both sides. */
@@ -47,6 +49,11 @@ export class Connections {
     if (this.#open.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
+  }
+
+  /** Tells every client. */
+  broadcast (frame: Frame): void {
+    for (const connection of this.#open) connection.send(frame)
   }
 
   /** Sends every client away. Resolves when all are gone; those that do not go within the limit are cut off. */

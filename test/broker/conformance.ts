@@ -17,6 +17,8 @@ export interface BrokerKit {
 export class Receiver {
   readonly records: string[] = []
   readonly events: LobbyEvent[] = []
+  interruptions = 0
+  restorations = 0
   /** A handler's fault, when there is one: called with each record first. */
   fault: (record: string) => void = () => {}
   #wake: () => void = () => {}
@@ -28,7 +30,9 @@ export class Receiver {
       this.#wake()
       this.fault(text)
     },
-    onLobby: (event: LobbyEvent): void => { this.events.push(event); this.#wake() }
+    onLobby: (event: LobbyEvent): void => { this.events.push(event); this.#wake() },
+    onInterrupted: (): void => { this.interruptions++ },
+    onRestored: (): void => { this.restorations++; this.#wake() }
   }
 
   /** Resolves once a record or an event has come that satisfies. */
@@ -97,7 +101,7 @@ export function testBroker (name: string, openKit: (t: TestContext) => Promise<B
     await open(a)
     const got: Buffer[] = []
     let wake = (): void => {}
-    await b.open({ onRecord: record => { got.push(record); wake() }, onLobby: () => {} })
+    await b.open({ onRecord: record => { got.push(record); wake() }, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {} })
     await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), async records => {
       got.length = 0
       for (const record of records) a.send('b', Buffer.from(record))

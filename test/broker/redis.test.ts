@@ -180,7 +180,7 @@ test('an inbox that Redis did not allow at first is heard once, not twice, when 
   await redis.call('ACL', 'SETUSER', 'late', 'on', '>pw', '+@all', '~*', 'resetchannels')
   const [a, b] = [await make('a'), await make('b', { username: 'late', password: 'pw' })]
   await open(a)
-  await assert.rejects(b.open({ onRecord: () => {}, onLobby: () => {} }), /NOPERM/)
+  await assert.rejects(b.open({ onRecord: () => {}, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {} }), /NOPERM/)
   await redis.call('ACL', 'SETUSER', 'late', `&${names.inbox('b')}`)
   const inbox = await open(b)
   a.send('b', Buffer.from('once'))

@@ -40,7 +40,7 @@ await test('neither the environment nor a .env in the current directory says any
 
   // Values that would be taken, all other than the defaults.
   const others: Record<keyof Config, string> = {
-    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', maxRoomMembers: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', redisTimeoutMs: '51', drainTimeoutMs: '1'
+    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', maxRoomMembers: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', redisTimeoutMs: '51', leaseMs: '501', drainTimeoutMs: '1'
   }
   const variables = (Object.keys(settings) as Array<keyof Config>).map(name => [settings[name].env, others[name]] as const)
   const directory = await mkdtemp(join(tmpdir(), 'turnip-embedding-'))

@@ -5,7 +5,9 @@ import { Redis } from 'ioredis'
 import type { LobbyEvent } from '../../src/broker/lobby-event.ts'
 import { createNames } from '../../src/plugins/broker.ts'
 import { NotDone } from '../../src/presence/presence.ts'
+import { RedisLeases } from '../../src/presence/redis-leases.ts'
 import { RedisPresence } from '../../src/presence/redis-presence.ts'
+import type { Measure } from '../../src/redis/measure.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
 import { FIRST, joined, member, SECOND, testPresence, type PresenceKit } from './conformance.ts'
 
@@ -37,6 +39,24 @@ interface RedisKit extends PresenceKit {
   key: string
 }
 
+/** Presence as one instance has it. */
+function presenceOf (redis: Redis, nonce = FIRST, measure: Measure = async (_operation, run) => await run()): RedisPresence {
+  const names = createNames('test', 0)
+  return new RedisPresence({ redis, names, measure, leases: new RedisLeases({ redis, names, nonce, measure, leaseMs: 15_000, timeoutMs: 2000 }) })
+}
+
+/** What is left when all that an instance has to do with rooms is done: nothing but tombstones, which expire. */
+async function assertEmpty (redis: Redis, ...instances: RedisPresence[]): Promise<void> {
+  for (const presence of instances) {
+    for (const room of ['r', 's']) presence.release(room)
+    await presence.snapshot('r') // behind what release has sent
+  }
+  for (const key of await redis.keys('*')) {
+    assert.match(key, /:tombstone:/)
+    assert.ok(await redis.pttl(key) > 0)
+  }
+}
+
 async function open (t: TestContext): Promise<RedisKit> {
   const [redis, one, two, subscriber] = await Promise.all([connect(t), connect(t), connect(t), connect(t)])
   for (const refusal of ['maxmemory', 'min-replicas-to-write']) await redis.config('SET', refusal, '0')
@@ -50,11 +70,9 @@ async function open (t: TestContext): Promise<RedisKit> {
     else { marks.add(message); wake() }
   })
   await subscriber.subscribe(names.lobby, 'marks')
-  const presence = (connection: Redis, instance: string): RedisPresence =>
-    new RedisPresence({ redis: connection, names, instance, measure: async (_operation, run) => await run() })
   return {
-    first: presence(one, FIRST),
-    second: presence(two, SECOND),
+    first: presenceOf(one, FIRST),
+    second: presenceOf(two, SECOND),
     redis,
     key: names.room('r'),
     announced: async () => {
@@ -86,7 +104,7 @@ test('Redis holds no key after the last leave, and none after a disband', async 
   await first.leave('r', 'a')
   await second.leave('r', 'b')
   await first.disband('s', undefined)
-  assert.equal(await redis.dbsize(), 0)
+  await assertEmpty(redis, first, second)
 })
 
 test('everything a room keeps in Redis expires, and renewing puts that off', async t => {
@@ -102,7 +120,7 @@ test('everything a room keeps in Redis expires, and renewing puts that off', asy
   await second.renew(['r', 'gone'])
   assert.ok(await redis.pttl(key) > TTL_MS - 60_000)
   await second.renew([])
-  assert.equal(await redis.dbsize(), 2, 'renewing makes no room')
+  assert.equal(await redis.dbsize(), 3, 'renewing makes no room: there are two, and the set of rooms')
 })
 
 test('a join and a leave keep the expiry of a room that goes on', async t => {
@@ -130,7 +148,7 @@ test('identities in Redis hold no more than what members may see', async t => {
   const { first, redis, key } = await open(t)
   await joined(first, 'r', member('a'))
   const value = await redis.hget(key, 'a') ?? ''
-  assert.deepEqual(Object.keys(JSON.parse(value.slice(value.indexOf('{'))) as object).toSorted(), ['connection_id', 'instance', 'user_id', 'username'])
+  assert.deepEqual(Object.keys(JSON.parse(value.slice(value.indexOf('{'))) as object).toSorted(), ['connection_id', 'user_id', 'username'])
 })
 
 test('a Redis out of memory refuses joins with OOM, and takes leaves', async t => {
@@ -144,7 +162,7 @@ test('a Redis out of memory refuses joins with OOM, and takes leaves', async t =
   assert.equal(await first.snapshot('new'), undefined)
   assert.equal((await first.leave('r', 'a'))?.emptied, true)
   await redis.config('SET', 'maxmemory', '0')
-  assert.equal(await redis.dbsize(), 0)
+  await assertEmpty(redis, first)
   assert.equal((await joined(first, 'new', member('b'))).version, 1)
 })
 
@@ -162,7 +180,7 @@ test('a Redis user without the rights is answered NOPERM', async t => {
   const { redis } = await open(t)
   await redis.call('ACL', 'SETUSER', 'outsider', 'on', '>pw', '+@all', '~other:*', '&*')
   const connection = await connect(t, { username: 'outsider', password: 'pw' })
-  const presence = new RedisPresence({ redis: connection, names: createNames('test', 0), instance: FIRST, measure: async (_operation, run) => await run() })
+  const presence = presenceOf(connection)
   for (const refused of [presence.join('r', member('a'), 0), presence.leave('r', 'a'), presence.disband('r', undefined), presence.snapshot('r'), presence.renew(['r'])]) {
     await assert.rejects(refused, refusedBy(/^NOPERM /))
   }
@@ -173,21 +191,19 @@ test('rooms work for a Redis user that may not publish, only nobody is told, and
   const { redis, announced } = await open(t)
   await redis.call('ACL', 'SETUSER', 'mute', 'on', '>pw', '+@all', '~*', 'resetchannels')
   const connection = await connect(t, { username: 'mute', password: 'pw' })
-  const presence = new RedisPresence({ redis: connection, names: createNames('test', 0), instance: FIRST, measure: async (_operation, run) => await run() })
+  const presence = presenceOf(connection)
   assert.equal((await joined(presence, 'r', member('a'))).version, 1)
   assert.equal((await presence.leave('r', 'a'))?.emptied, true)
   await joined(presence, 's', member('a'))
   assert.equal((await presence.disband('s', undefined))?.version, 2)
-  assert.equal(await redis.dbsize(), 0)
+  await assertEmpty(redis, presence)
   assert.deepEqual(await announced(), [])
 })
 
 test('a Redis that hangs makes a call reject in time, and a leave may be repeated', async t => {
   const { first, redis } = await open(t)
   await joined(first, 'r', member('a'))
-  const hasty = new RedisPresence({
-    redis: await connect(t, { timeoutMs: 100 }), names: createNames('test', 0), instance: FIRST, measure: async (_operation, run) => await run()
-  })
+  const hasty = presenceOf(await connect(t, { timeoutMs: 100 }))
   server.freeze()
   try {
     await assert.rejects(hasty.leave('r', 'a'), (error: Error) => /timed out/.test(error.message) && !(error instanceof NotDone))
@@ -196,13 +212,13 @@ test('a Redis that hangs makes a call reject in time, and a leave may be repeate
   }
   await hasty.leave('r', 'a').catch(async () => await hasty.leave('r', 'a'))
   assert.equal(await first.snapshot('r'), undefined)
-  assert.equal(await redis.dbsize(), 0)
+  await assertEmpty(redis, first, hasty)
 })
 
 test('a call on a connection that is gone rejects at once', async t => {
   await open(t)
   const connection = await connect(t)
-  const presence = new RedisPresence({ redis: connection, names: createNames('test', 0), instance: FIRST, measure: async (_operation, run) => await run() })
+  const presence = presenceOf(connection)
   connection.disconnect()
   await once(connection, 'end')
   await assert.rejects(presence.join('r', member('a'), 0), NotDone)
@@ -212,13 +228,8 @@ test('a call on a connection that is gone rejects at once', async t => {
 test('every call is measured by name, failures too', async t => {
   const { redis } = await open(t)
   const measured: string[] = []
-  const presence = new RedisPresence({
-    redis,
-    names: createNames('test', 0),
-    instance: FIRST,
-    measure: async (operation, run) => {
-      try { return await run() } finally { measured.push(operation) }
-    }
+  const presence = presenceOf(redis, FIRST, async (operation, run) => {
+    try { return await run() } finally { measured.push(operation) }
   })
   await presence.join('r', member('a'), 0)
   await presence.snapshot('r')

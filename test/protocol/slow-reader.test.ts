@@ -22,7 +22,7 @@ interface Kit { connection: Connection, client: WebSocket, connections: Connecti
 /** A connection whose client does not read. */
 async function create (t: TestContext): Promise<Kit> {
   const exchange = new MemoryExchange()
-  const log = { debug: () => {}, warn: () => {}, error: () => {} }
+  const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
   const rooms = new RoomService({ presence: new MemoryPresence(() => {}), broker: new MemoryBroker('n', exchange, log), log, maxMembers: 0 })
   const connections = new Connections()
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })

@@ -3,13 +3,13 @@ import type { TestContext } from 'node:test'
 import type { Broker, BrokerHandlers } from '../../src/broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../../src/broker/memory-broker.ts'
 import { MemoryPresence } from '../../src/presence/memory-presence.ts'
-import type { Change, NewMember, Presence, Snapshot } from '../../src/presence/presence.ts'
+import type { Change, Member, NewMember, Position, Presence, Reconciled, Since, Snapshot } from '../../src/presence/presence.ts'
 import type { ClientMessageOf } from '../../src/protocol/messages.ts'
 import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/rooms/record.ts'
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 
-type Answers = { [name in 'join' | 'leave' | 'disband' | 'snapshot']: Awaited<ReturnType<Presence[name]>> }
+type Answers = { [name in 'join' | 'leave' | 'disband' | 'snapshot' | 'reconcile']: Awaited<ReturnType<Presence[name]>> }
 
 /** The store as one instance reaches it: what it answers can be held up, refused or lost. */
 export class FaultyPresence implements Presence {
@@ -42,6 +42,14 @@ export class FaultyPresence implements Presence {
     return await this.#pass('snapshot', room, async () => await this.#store.snapshot(room))
   }
 
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled> {
+    return await this.#pass('reconcile', room, async () => await this.#store.reconcile(room, instance, members, known, since))
+  }
+
+  release (room: string): void { this.#store.release(room) }
+
+  async positions (rooms: readonly string[]): Promise<Array<Position | undefined>> { return await this.#store.positions(rooms) }
+
   async renew (rooms: string[]): Promise<void> {
     this.renewed.push(rooms)
     await this.#store.renew(rooms)
@@ -59,6 +67,7 @@ export class FaultyPresence implements Presence {
 /** The way out of one instance: records can be dropped or held up. */
 export class FaultyBroker implements Broker {
   readonly nonce: string
+  readonly traffic = { publishes: 0, bytes: 0 }
   readonly #broker: Broker
   /** Whether a record goes on its way; false loses it. */
   passes: (record: DataRecord | ChangeRecord, to: string) => boolean = () => true
@@ -109,7 +118,7 @@ export function createCluster (t: TestContext): Cluster {
       const presence = new FaultyPresence(store, renewEveryMs)
       const warnings: string[] = []
       const broker = new FaultyBroker(new MemoryBroker(nonce, exchange, { error: (_context, message) => { warnings.push(message) } }))
-      const rooms = new RoomService({ presence, broker, maxMembers, log: { warn: (_context, message) => { warnings.push(message) } } })
+      const rooms = new RoomService({ presence, broker, maxMembers, log: { debug: () => {}, info: () => {}, warn: (_context, message) => { warnings.push(message) } } })
       await rooms.open()
       t.after(async () => { await rooms.close() })
       return { rooms, presence, broker, warnings }

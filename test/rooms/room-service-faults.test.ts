@@ -11,7 +11,7 @@ const refused = (code: string): object => ({ name: 'Refusal', code })
 function failing (name: string, times: number, kind: 'before' | 'after', { presence }: Instance): () => number {
   let left = times
   presence[kind] = called => {
-    if (called === name && left > 0) {
+    if (name.split(' or ').includes(called) && left > 0) {
       left--
       throw new Error('the store is away')
     }
@@ -87,7 +87,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     const cluster = createCluster(t)
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
     const a = await seat(one, 'a')
-    failing('snapshot', Infinity, 'before', one)
+    failing('reconcile', Infinity, 'before', one)
     two.broker.passes = ({ kind }) => kind !== 'change'
     await seat(two, 'b')
     const d = new RecordingPeer('d')
@@ -101,7 +101,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     const cluster = createCluster(t)
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
     const a = await seat(one, 'a')
-    const left = failing('snapshot', 1, 'before', one)
+    const left = failing('reconcile', 1, 'before', one)
     two.broker.passes = ({ kind }) => kind !== 'change'
     await seat(two, 'b')
     two.broker.passes = () => true
@@ -140,7 +140,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     await two.rooms.join(b, { room: 'r' }) // the next life, while `a` sits in the old one
     const c = await seat(one, 'c')
     assert.deepEqual(c.all('joined')[0]?.data.members.map(({ connection_id: id }) => id), ['b'])
-    assert.equal(one.rooms.roomCount, 2)
+    assert.equal(one.rooms.roomCount, 1)
     say(one, a, 'to the dead')
     say(one, c, 'to the living')
     await turns()
@@ -160,7 +160,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
     const [a, b] = [await seat(one, 'a'), await seat(two, 'b')]
     await turns()
-    const left = failing('leave', 2, 'before', one)
+    const left = failing('leave or reconcile', 2, 'before', one)
     await one.rooms.leave(a)
     assert.deepEqual(a.types.slice(-1), ['left'])
     assert.equal(a.seat, undefined)
@@ -221,34 +221,6 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     assert.deepEqual((await cluster.store.snapshot('r'))?.members.map(({ connection_id: id }) => id).toSorted(), ['a', 'b', 'c'])
   })
 
-  test('one whose leave fails only after it came back stays', async t => {
-    const cluster = createCluster(t)
-    const one = await cluster.instance('one')
-    const [a, b] = [await seat(one, 'a'), await seat(one, 'b')]
-    failing('leave', 1, 'before', one)
-    await one.rooms.leave(a)
-    const settling = gate()
-    const answered = gate()
-    one.presence.after = async name => {
-      if (name !== 'leave') return
-      one.presence.after = () => {}
-      settling.open()
-      await answered.opened
-      throw new Error('Command timed out') // it took effect, and its answer came too late
-    }
-    await settling.opened
-    const back = one.rooms.join(a, { room: 'r' })
-    answered.open()
-    await back
-    const d = await seat(one, 'd', 's')
-    await turns()
-    failing('leave', 1, 'before', one)
-    await one.rooms.leave(d)
-    await one.rooms.watch(Object.assign(b, { identity: identityOf('b', { role: 'admin' }) }), true)
-    await b.next('room_disbanded') // of s: all that was owed has been settled
-    assert.deepEqual((await cluster.store.snapshot('r'))?.members.map(({ connection_id: id }) => id).toSorted(), ['a', 'b'])
-  })
-
   test('a join whose answer was lost leaves no ghost', async t => {
     const cluster = createCluster(t)
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
@@ -292,7 +264,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     const calls: string[] = []
     one.presence.before = name => { calls.push(`${name} asked`) }
     one.presence.after = async name => {
-      if (name === 'leave') {
+      if (name === 'reconcile') {
         settling.open()
         await answered.opened
       }
@@ -303,7 +275,7 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     await turns()
     answered.open()
     await back
-    assert.deepEqual(calls, ['leave asked', 'leave answered', 'join asked', 'join answered'])
+    assert.deepEqual(calls, ['reconcile asked', 'reconcile answered', 'join asked', 'join answered'])
   })
 
   test('the last one out is told of the end when its leave is made good', async t => {
@@ -329,17 +301,17 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     assert.deepEqual(one.warnings, [])
   })
 
-  test('however many leaves the store still does not take, one line says so', async t => {
+  test('however many rooms are in doubt, one line says so', async t => {
     const one = await createCluster(t).instance('one')
     const peer = new RecordingPeer('a')
-    let leaves = 0
+    let attempts = 0
     one.presence.before = name => {
-      if (name === 'leave') leaves++
+      if (name === 'reconcile') attempts++
       throw new Error('Command timed out')
     }
     for (let i = 0; i < 100; i++) await assert.rejects(one.rooms.join(peer, { room: `r${i}` }), refused('unavailable'))
     await one.rooms.close()
-    assert.equal(leaves, 100)
+    assert.ok(attempts >= 100)
     assert.equal(one.warnings.length, 1)
   })
 })

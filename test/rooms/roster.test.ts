@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Member } from '../../src/presence/presence.ts'
+import type { Member, RosterChange } from '../../src/presence/presence.ts'
 import { frameOf } from '../../src/protocol/frame.ts'
-import { Roster, type RosterChange } from '../../src/rooms/roster.ts'
+import { Roster } from '../../src/rooms/roster.ts'
 import { Seat } from '../../src/rooms/seat.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 
@@ -224,7 +224,7 @@ test('a resync tells the whole room at its version, and later changes go on from
   const { peer } = take(kit, 1, 'a')
   kit.roster.receive(joined(3, 'c', THERE))
   kit.roster.receive(left(6, 'c'))
-  kit.roster.resync({ epoch: 'e', version: 4, members: [member('a'), member('b', THERE), member('c', THERE)] })
+  kit.roster.adopt({ epoch: 'e', version: 4, members: [member('a'), member('b', THERE), member('c', THERE)] })
   assert.deepEqual(peer.frames, [{
     type: 'resynced',
     room: 'r',
@@ -244,7 +244,7 @@ test('a resync seats a joiner that waited, once', () => {
   const b = new RecordingPeer('b')
   let settled = 0
   kit.roster.receive(joined(3, 'b'), new Seat(b, kit.roster, false), () => { settled++ })
-  kit.roster.resync({ epoch: 'e', version: 3, members: [member('a'), member('x', THERE), member('b')] })
+  kit.roster.adopt({ epoch: 'e', version: 3, members: [member('a'), member('x', THERE), member('b')] })
   assert.equal(settled, 1)
   assert.deepEqual(a.types, ['resynced'])
   assert.deepEqual(kit.roster.seats.map(({ peer }) => peer.id), ['a', 'b'])
@@ -259,7 +259,7 @@ test('what was said by one whose join was lost comes behind the resync that name
   kit.roster.receive(joined(4, 'c', THERE))
   kit.roster.deliver('c', [], dataFrame('c', 'offer'))
   kit.roster.deliver('c', ['a'], dataFrame('c', 'candidate'))
-  kit.roster.resync({ epoch: 'e', version: 4, members: [member('x', THERE), member('a'), member('b', THERE), member('c', THERE)] })
+  kit.roster.adopt({ epoch: 'e', version: 4, members: [member('x', THERE), member('a'), member('b', THERE), member('c', THERE)] })
   assert.deepEqual(peer.types, ['resynced', 'data', 'data'])
   assert.deepEqual(peer.all('data').map(({ data }) => data), ['offer', 'candidate'])
 })
@@ -282,7 +282,7 @@ test('one that waits to come in when the life ends is told what was said to it, 
   let settled = 0
   kit.roster.receive(joined(3, 'b'), seat, () => { settled++ })
   kit.roster.deliver('x', ['b'], dataFrame('x', 1))
-  kit.roster.end()
+  kit.roster.end('user_requested')
   assert.equal(settled, 1)
   assert.deepEqual(b.types, ['data', 'room_disbanded'])
   assert.deepEqual(kit.ended, [[seat]])
@@ -291,7 +291,7 @@ test('one that waits to come in when the life ends is told what was said to it, 
 test('a resync to what is known already changes nothing', () => {
   const kit = create()
   const { peer } = take(kit, 1, 'a')
-  kit.roster.resync({ epoch: 'e', version: 1, members: [] })
+  kit.roster.adopt({ epoch: 'e', version: 1, members: [member('a')] })
   assert.deepEqual(peer.frames, [])
   assert.equal(kit.roster.members().length, 1)
 })

@@ -76,6 +76,7 @@ const table: Record<string, Row> = {
   PONG_TIMEOUT_MS: { option: 'pongTimeoutMs', default: 10_000, right: { 1000: 1000 }, wrong: [...notNumbers, '999'], takes: /milliseconds from 1000/ },
   SEND_BUFFER_BYTES: { option: 'sendBufferBytes', default: 1_048_576, right: { 0: 0, 65536: 65_536 }, wrong: notNumbers, takes: /bytes from 0/ },
   REDIS_TIMEOUT_MS: { option: 'redisTimeoutMs', default: 2000, right: { 50: 50 }, wrong: [...notNumbers, '49', '0'], takes: /milliseconds from 50/ },
+  LEASE_MS: { option: 'leaseMs', default: 15_000, right: { 500: 500, 1500: 1500 }, wrong: { ...notNumbers, 499: 'too short' }, takes: /milliseconds from 500/ },
   DRAIN_TIMEOUT_MS: { option: 'drainTimeoutMs', default: 25_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ }
 }
 

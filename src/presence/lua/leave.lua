@@ -1,17 +1,20 @@
--- Takes a member out of a room. Answers {epoch, version, emptied 0 or 1, instances as JSON}, or false when it is not in it.
--- KEYS[1] the room. ARGV: connection_id, instance, lobby channel, room's name
-local room, id, instance, lobby, name = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+-- Takes a member out of a room. Answers {epoch, version, emptied 0 or 1, holders as JSON}, or false when it is not in it.
+-- KEYS[1] the room. ARGV: connection_id, lobby channel, room's name
+local room, id, lobby, name = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 
-if redis.call('HDEL', room, id) == 0 then return false end
+local member = redis.call('HGET', room, id)
+if not member then return false end
+redis.call('HDEL', room, id)
+local holder = string.match(member, '^%d+ %d+ (%S+) ')
 local epoch = redis.call('HGET', room, '#epoch')
 local version = redis.call('HINCRBY', room, '#version', 1)
-local instances = cjson.decode(redis.call('HGET', room, '#instances'))
-instances[instance] = (instances[instance] or 0) - 1
-if instances[instance] <= 0 then instances[instance] = nil end
-if next(instances) == nil then
+local holders = cjson.decode(redis.call('HGET', room, '#instances'))
+holders[holder] = (holders[holder] or 0) - 1
+if holders[holder] <= 0 then holders[holder] = nil end
+if next(holders) == nil then
   redis.call('DEL', room)
   redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'last_member_left' }))
   return { epoch, version, 1, '{}' }
 end
-redis.call('HSET', room, '#instances', cjson.encode(instances))
-return { epoch, version, 0, cjson.encode(instances) }
+redis.call('HSET', room, '#instances', cjson.encode(holders))
+return { epoch, version, 0, cjson.encode(holders) }

@@ -1,0 +1,115 @@
+-- Makes a room hold exactly the given members of one instance. Answers
+--   {'late'}                                     the deadline has passed: nothing was done
+--   {'disbanded', version, reason}               the life that the instance knows was ended on purpose
+--   {'gone', ended 0 or 1}                       there is no such room; ended: since this call
+--   {'held', restored 0 or 1, changes, HGETALL}  changes: 'joined' or 'left', connection_id and version in turn
+-- KEYS: the room, its tombstone. ARGV: the instance's nonce, its holder, the epoch it knows ('' for none), the version it
+-- knows, since ('kept', 'lapsed', 'forgotten'), epoch for a new life, ttl and tombstone's ttl in ms, deadline in ms, lobby
+-- channel, room's name; then connection_id, joined_at and JSON of each of its members
+local room, tombstone = KEYS[1], KEYS[2]
+local nonce, holder, known_epoch, known_version, since = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local fresh_epoch, ttl, tombstone_ttl, deadline, lobby, name = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
+local FIRST = 12
+
+local function announce (event)
+  event.room = name
+  redis.pcall('PUBLISH', lobby, cjson.encode(event))
+end
+
+local time = redis.call('TIME')
+if time[1] * 1000 + math.floor(time[2] / 1000) > deadline then return { 'late' } end
+
+local ended_epoch, ended_version, ended_reason = string.match(redis.call('GET', tombstone) or '', '^(%S+) (%d+) (%S+)$')
+if ended_epoch ~= nil and ended_epoch == known_epoch then return { 'disbanded', tonumber(ended_version), ended_reason } end
+
+local fields = redis.call('HGETALL', room)
+local epoch, version, holders = nil, 0, {}
+local members = {}
+for i = 1, #fields, 2 do
+  local field, value = fields[i], fields[i + 1]
+  if field == '#epoch' then epoch = value
+  elseif field == '#version' then version = tonumber(value)
+  elseif field == '#instances' then holders = cjson.decode(value)
+  else members[field] = value end
+end
+
+local wanted = {}
+for i = FIRST, #ARGV, 3 do wanted[ARGV[i]] = true end
+
+local restored = false
+local exists = epoch ~= nil
+if not exists then
+  if next(wanted) == nil then
+    -- the last of them left while the store was away, and the store forgot that there was a room: NX, as others may find so too
+    local ended = since == 'forgotten' and known_epoch ~= '' and
+      redis.call('SET', tombstone, string.format('%s %d last_member_left', known_epoch, known_version + 1), 'PX', tombstone_ttl, 'NX')
+    if not ended then return { 'gone', 0 } end
+    announce({ type = 'room_disbanded', epoch = known_epoch, reason = 'last_member_left' })
+    return { 'gone', 1 }
+  end
+  restored = known_epoch ~= '' and since ~= 'lapsed'
+  if restored then
+    -- nobody can have ended it: the store has lost it, and its life goes on
+    epoch, version = known_epoch, known_version
+  else
+    epoch = fresh_epoch
+  end
+elseif epoch == known_epoch and known_version > version then
+  version = known_version -- a replica that took over had not heard of all
+end
+
+local function count (of, difference)
+  local sum = (holders[of] or 0) + difference
+  if sum > 0 then holders[of] = sum else holders[of] = nil end
+end
+
+local changes = {}
+local function changed (kind, id)
+  version = version + 1
+  changes[#changes + 1] = kind
+  changes[#changes + 1] = id
+  changes[#changes + 1] = version
+end
+
+local sets = {}
+for i = FIRST, #ARGV, 3 do
+  local id, joined_at, member = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local stored = members[id]
+  if stored == nil then
+    if restored then
+      sets[#sets + 1] = { id, string.format('%d %s %s ', (i - FIRST) / 3, joined_at, holder) .. member }
+    else
+      changed('joined', id)
+      sets[#sets + 1] = { id, string.format('%d %s %s ', version, joined_at, holder) .. member }
+    end
+    count(holder, 1)
+  else
+    local stored_version, stored_at, stored_holder, rest = string.match(stored, '^(%d+) (%d+) (%S+) (.*)$')
+    if stored_holder ~= holder then
+      -- it is ours since an earlier lease: whoever reaps that one must not take it
+      sets[#sets + 1] = { id, stored_version .. ' ' .. stored_at .. ' ' .. holder .. ' ' .. rest }
+      count(stored_holder, -1)
+      count(holder, 1)
+    end
+  end
+end
+for _, set in ipairs(sets) do redis.call('HSET', room, set[1], set[2]) end
+
+for id, stored in pairs(members) do
+  local stored_holder = string.match(stored, '^%d+ %d+ (%S+) ')
+  if not wanted[id] and string.match(stored_holder, '^(.*)~%d+$') == nonce then
+    redis.call('HDEL', room, id)
+    count(stored_holder, -1)
+    changed('left', id)
+  end
+end
+
+if next(holders) == nil then
+  redis.call('DEL', room)
+  announce({ type = 'room_disbanded', epoch = epoch, reason = 'last_member_left' })
+  return { 'gone', 1 }
+end
+redis.call('HSET', room, '#epoch', epoch, '#version', version, '#instances', cjson.encode(holders))
+redis.call('PEXPIRE', room, ttl)
+if not exists and not restored then announce({ type = 'room_created', epoch = epoch }) end
+return { 'held', restored and 1 or 0, changes, redis.call('HGETALL', room) }

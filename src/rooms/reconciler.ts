@@ -1,0 +1,240 @@
+/**
+ * Sets rooms right. Whenever this instance cannot be sure that the store and its roster of a room agree (an answer was
+ * lost, a change is missing, its lease had ended, the store came back), the room is in doubt. A doubt ends when the store
+ * has been made to hold exactly the members that sit here, and the roster holds what the store does.
+ */
+import type { Broker } from '../broker/broker.ts'
+import type { Position, Presence, Reconciled, Since } from '../presence/presence.ts'
+import type { Hub } from './hub.ts'
+import type { Relay } from './relay.ts'
+import type { Roster } from './roster.ts'
+
+/** How long a change may be missing before the whole room is asked for, ms. One overtakes another by milliseconds. */
+export const GAP_MS = 1000
+/** How long until a room is tried again that the store did not answer for, ms. */
+const RETRY_MS = 1000
+/** Rooms that are asked for at a time: a store that has just come back must not be buried. */
+const CONCURRENCY = 64
+
+/** Why a room came into doubt; a label of a metric. */
+export type DoubtCause = 'answer' | 'gap' | 'position' | 'reconnect' | 'lapsed' | 'forgotten'
+
+/** A room in doubt. */
+interface Doubt {
+  readonly room: string
+  cause: DoubtCause
+  since: Since
+  /** What was known of the room, for when its roster is gone. */
+  known: Position | undefined
+  /** Leavers, to be told whether they were the last. */
+  leavers: Array<(emptied: boolean) => void>
+  /** The attempt under way. */
+  attempt: Promise<void> | undefined
+  /** Something has happened since the attempt under way began. */
+  isStale: boolean
+}
+
+export interface ReconcilerOptions {
+  readonly presence: Presence
+  readonly broker: Pick<Broker, 'nonce'>
+  readonly hub: Hub
+  readonly relay: Relay
+  readonly log: { info (context: object, message: string): void, warn (context: object, message: string): void }
+  /** How long the other members' instances have to put them back into a room that the store had lost, ms. */
+  readonly graceMs: number
+  /** Called when a room has no member here and no doubt any more. */
+  readonly onUnused: (room: string) => void
+}
+
+export class Reconciler {
+  /**
+   * The store has lost its memory, and not all instances have put their members back: nothing that it says of a room is
+   * the whole. Ours are put back, but nothing is taken over meanwhile, and all rooms stay in doubt.
+   */
+  isRebuilding = false
+  /** Rosters that missed a change. */
+  gaps = 0
+  /** How often members were told the whole of their room, by what had brought it into doubt. */
+  readonly resyncs: Record<DoubtCause, number> = { answer: 0, gap: 0, position: 0, reconnect: 0, lapsed: 0, forgotten: 0 }
+  readonly #options: ReconcilerOptions
+  readonly #doubts = new Map<string, Doubt>()
+  readonly #gapTimers = new Map<Roster, NodeJS.Timeout>()
+  readonly #graceTimers = new Set<NodeJS.Timeout>()
+  #retryTimer: NodeJS.Timeout | undefined
+  #stopped = false
+
+  constructor (options: ReconcilerOptions) {
+    this.#options = options
+  }
+
+  has (room: string): boolean { return this.#doubts.has(room) }
+  get size (): number { return this.#doubts.size }
+
+  /**
+   * A room is in doubt from now on, until it is set right.
+   * @param known what was known of it, where its roster may be gone by then
+   * @param onSettled called when it is, for a member that has left: whether it was the last
+   */
+  doubt (room: string, cause: DoubtCause, known?: Position, onSettled?: (emptied: boolean) => void): void {
+    const doubt = this.#add(room, cause, known, onSettled)
+    setImmediate(() => { void this.#attempt(doubt) }) // with the next ones of this turn
+  }
+
+  /** Every room that is used here, or was in doubt before, is in doubt. Resolves after one attempt at each. */
+  async doubtAll (rooms: Iterable<string>, cause: DoubtCause): Promise<void> {
+    for (const room of rooms) this.#add(room, cause)
+    if (cause === 'lapsed' || cause === 'forgotten') for (const doubt of this.#doubts.values()) doubt.since = sinceOf(cause, doubt.since)
+    await this.settleAll()
+  }
+
+  /** Tries to set a room right at once. Resolves after one attempt, whatever came of it; never rejects. */
+  async settle (room: string): Promise<void> {
+    const doubt = this.#doubts.get(room)
+    if (doubt !== undefined) await this.#attempt(doubt)
+  }
+
+  /** As `settle`, for all rooms in doubt. */
+  async settleAll (): Promise<void> {
+    const queue = [...this.#doubts.values()]
+    await Promise.all(Array.from({ length: CONCURRENCY }, async () => {
+      for (let doubt = queue.shift(); doubt !== undefined; doubt = queue.shift()) await this.#attempt(doubt)
+    }))
+  }
+
+  /** A change of a room is missing: gives it the time to come, then asks for the whole of the room. */
+  watch (roster: Roster): void {
+    if (this.#gapTimers.has(roster) || this.#stopped) return
+    const { version } = roster
+    const timer = setTimeout(() => {
+      this.#gapTimers.delete(roster)
+      if (roster.ended || !roster.isAttended || !roster.hasGap) return
+      if (roster.version > version) return this.watch(roster) // another change is missing by now
+      this.gaps++
+      this.doubt(roster.room, 'gap')
+    }, GAP_MS)
+    this.#gapTimers.set(roster, timer.unref())
+  }
+
+  /** Ends all timers. What is in doubt stays so: the lease decides. */
+  stop (): void {
+    this.#stopped = true
+    clearTimeout(this.#retryTimer)
+    for (const timer of this.#gapTimers.values()) clearTimeout(timer)
+    for (const timer of this.#graceTimers) clearTimeout(timer)
+  }
+
+  #add (room: string, cause: DoubtCause, known?: Position, onSettled?: (emptied: boolean) => void): Doubt {
+    let doubt = this.#doubts.get(room)
+    if (doubt === undefined) {
+      doubt = { room, cause, since: sinceOf(cause, 'kept'), known, leavers: [], attempt: undefined, isStale: false }
+      this.#doubts.set(room, doubt)
+    }
+    doubt.since = sinceOf(cause, doubt.since)
+    doubt.isStale = doubt.attempt !== undefined
+    doubt.known ??= known
+    if (onSettled !== undefined) doubt.leavers.push(onSettled)
+    return doubt
+  }
+
+  async #attempt (doubt: Doubt): Promise<void> {
+    if (this.#doubts.get(doubt.room) !== doubt) return // settled meanwhile
+    doubt.attempt ??= this.#setRight(doubt).finally(() => { doubt.attempt = undefined })
+    await doubt.attempt
+  }
+
+  async #setRight (doubt: Doubt): Promise<void> {
+    const { room } = doubt
+    const { hub, presence, broker } = this.#options
+    for (let joins = hub.idle(room); joins !== undefined; joins = hub.idle(room)) await joins
+    const roster = this.#latest(room)
+    const members = roster?.ours() ?? []
+    if (this.isRebuilding && members.length === 0) return // who was the last can be said only when all are back
+    if (roster !== undefined) doubt.known = { epoch: roster.epoch, version: roster.version }
+    doubt.isStale = false
+    const leavers = doubt.leavers.splice(0)
+    roster?.suspend()
+    try {
+      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, doubt.since)
+      if (this.isRebuilding && found.kind === 'held') {
+        roster?.resume()
+        doubt.leavers.unshift(...leavers)
+      } else {
+        this.#takeOver(doubt, roster, found)
+        const emptied = found.kind === 'gone' && found.emptied
+        for (const [i, tell] of leavers.entries()) tell(emptied && i === leavers.length - 1)
+        this.#end(doubt)
+      }
+    } catch (error) {
+      roster?.resume()
+      doubt.leavers.unshift(...leavers)
+      this.#retry(error)
+    }
+  }
+
+  #takeOver (doubt: Doubt, roster: Roster | undefined, found: Reconciled): void {
+    const { room, cause } = doubt
+    const { hub, relay, log, graceMs } = this.#options
+    if (found.kind === 'gone') roster?.resume()
+    if (found.kind === 'disbanded' && roster !== undefined) {
+      relay.change([...roster.instances], room, roster.epoch, found)
+      roster.end(found.reason)
+    }
+    if (found.kind === 'held') {
+      const { snapshot, changes, restored } = found
+      doubt.known = snapshot
+      const instances = [...new Set(snapshot.members.map(({ instance }) => instance))]
+      for (const change of changes) relay.change(instances, room, snapshot.epoch, change)
+      if (restored && roster?.isSpread === true) {
+        roster.resume()
+        this.#lookAgain(room, graceMs)
+      } else if (roster?.adopt(snapshot, changes) === true) {
+        this.resyncs[cause]++
+        log.info({ room, cause, version: snapshot.version }, 'the members of a room were told the whole of it')
+      }
+    }
+    if (roster !== undefined) hub.release(roster)
+  }
+
+  #end (doubt: Doubt): void {
+    const { room } = doubt
+    const { hub, onUnused } = this.#options
+    if (doubt.isStale) {
+      doubt.since = 'kept'
+      setImmediate(() => { void this.#attempt(doubt) })
+    } else {
+      this.#doubts.delete(room)
+      if (!hub.isUsed(room)) onUnused(room)
+    }
+  }
+
+  /** @returns the life of a room that goes on here; earlier ones have ended, and word of it was lost */
+  #latest (room: string): Roster | undefined {
+    const lives = this.#options.hub.lives(room)
+    const latest = lives.at(-1)
+    for (const life of lives) if (life !== latest) life.end('user_requested')
+    return latest
+  }
+
+  #lookAgain (room: string, ms: number): void {
+    const timer = setTimeout(() => {
+      this.#graceTimers.delete(timer)
+      if (this.#options.hub.isUsed(room)) this.doubt(room, 'forgotten')
+    }, ms)
+    this.#graceTimers.add(timer.unref())
+  }
+
+  #retry (error: unknown): void {
+    if (this.#stopped || this.#retryTimer !== undefined) return
+    this.#options.log.warn({ err: error, rooms: this.#doubts.size }, 'rooms are in doubt, and the store does not answer; it is tried again')
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined
+      void this.settleAll()
+    }, RETRY_MS).unref()
+  }
+}
+
+/** What a cause says of the lease, and which of two findings counts: the store's loss of memory before the end of a lease. */
+function sinceOf (cause: DoubtCause, before: Since): Since {
+  if (cause === 'forgotten' || before === 'forgotten') return 'forgotten'
+  return cause === 'lapsed' ? 'lapsed' : before
+}
