@@ -32,9 +32,14 @@ export class RedisRooms {
     return { epoch, version: Number(version), members }
   }
 
-  /** Keys of ours, of all realms. */
+  /** Keys of ours, of all realms, but for the generation and tombstones: those outlast everybody, and expire. */
   async keys (): Promise<string[]> {
-    return await this.#redis.keys('turnip:*')
+    const kept: string[] = []
+    for (const key of await this.#redis.keys('turnip:*')) {
+      const outlasts = /:(\{cluster\}:generation$|tombstone:)/.test(key)
+      if (!outlasts || await this.#redis.pttl(key) === -1) kept.push(key)
+    }
+    return kept
   }
 
   async close (): Promise<void> {

@@ -22,6 +22,7 @@ test('/info tells what runs here, and no secret', async t => {
     node: process.version,
     connections: 0,
     rooms: 0,
+    redis: 'off',
     metrics: { enabled: true, port: 9191, bind_ip: '10.0.0.1', auth: 'basic' }
   })
   assert.match(String(version), /^\d+\.\d+\.\d+/)
