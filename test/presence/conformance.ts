@@ -156,6 +156,65 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     assert.deepEqual(await second.snapshot('r'), { ...both, version: 3, members: both.members.filter(({ connection_id: id }) => id === 'b') })
   })
 
+  test(`${name}: reconciling makes a room hold exactly the members of one instance, and leaves the others' alone`, async t => {
+    const { first, second } = await open(t)
+    const a = await joined(first, 'r', member('a'))
+    await joined(second, 'r', member('b', SECOND))
+    const before = await joined(first, 'r', member('ghost'))
+    const [kept] = before.members
+    assert.ok(kept)
+    const found = await first.reconcile('r', FIRST, [kept], { epoch: a.epoch, version: 3 }, 'kept')
+    assert.ok(found.kind === 'held')
+    assert.deepEqual(found.changes, [{ kind: 'left', version: 4, connectionId: 'ghost' }])
+    assert.deepEqual(idsOf(found.snapshot), ['a', 'b'])
+    assert.deepEqual(found.snapshot, await second.snapshot('r'))
+    const again = await first.reconcile('r', FIRST, [kept], found.snapshot, 'kept')
+    assert.deepEqual(again, { ...found, changes: [] }, 'it may be repeated')
+    assert.equal((await first.leave('r', 'a'))?.version, 5)
+    assert.deepEqual(await second.leave('r', 'b'), { epoch: a.epoch, version: 6, emptied: true, instances: [] })
+  })
+
+  test(`${name}: a member that the store does not have is put back with its time of joining`, async t => {
+    const { first, second, announced } = await open(t)
+    const { epoch, members: [a] } = await joined(first, 'r', member('a'))
+    const { version } = await joined(second, 'r', member('b', SECOND))
+    assert.ok(a)
+    await first.leave('r', 'a')
+    const found = await first.reconcile('r', FIRST, [a], { epoch, version }, 'kept')
+    assert.ok(found.kind === 'held')
+    assert.deepEqual(found.changes, [{ kind: 'joined', version: 4, member: a }])
+    assert.deepEqual(idsOf(found.snapshot).toSorted(), ['a', 'b'])
+    assert.equal((await announced()).length, 1)
+  })
+
+  test(`${name}: reconciling with the last members gone ends the life, once`, async t => {
+    const { first, second, announced } = await open(t)
+    const known = await joined(first, 'r', member('a'))
+    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', emptied: true })
+    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', emptied: false })
+    assert.deepEqual(await second.reconcile('r', SECOND, [], undefined, 'kept'), { kind: 'gone', emptied: false })
+    assert.deepEqual((await announced()).map(({ type }) => type), ['room_created', 'room_disbanded'])
+  })
+
+  test(`${name}: a life that was disbanded does not come back`, async t => {
+    const { first, second, announced } = await open(t)
+    const known = await joined(first, 'r', member('a'))
+    await joined(second, 'r', member('b', SECOND))
+    await second.disband('r', 'b')
+    const found = await first.reconcile('r', FIRST, known.members, known, 'kept')
+    assert.deepEqual({ kind: found.kind, reason: found.kind === 'disbanded' && found.reason }, { kind: 'disbanded', reason: 'user_requested' })
+    assert.equal(await first.snapshot('r'), undefined)
+    assert.equal((await announced()).length, 2)
+  })
+
+  test(`${name}: positions are those of the rooms asked for, in their order`, async t => {
+    const { first, second } = await open(t)
+    const r = await joined(first, 'r', member('a'))
+    const s = await joined(second, 's', member('b', SECOND))
+    assert.deepEqual(await first.positions(['s', 'nowhere', 'r']), [s, undefined, r].map(room => room && { epoch: room.epoch, version: room.version }))
+    assert.deepEqual(await first.positions([]), [])
+  })
+
   test(`${name}: rooms do not touch each other`, async t => {
     const { first } = await open(t)
     await joined(first, 'r', member('a'))

@@ -1,0 +1,164 @@
+/** Leases in a real Redis, as several instances have them. */
+import assert from 'node:assert/strict'
+import { after, before, test, type TestContext } from 'node:test'
+import { Redis } from 'ioredis'
+import { createNames } from '../../src/plugins/broker.ts'
+import { NotDone, type Snapshot } from '../../src/presence/presence.ts'
+import { RedisLeases } from '../../src/presence/redis-leases.ts'
+import { RedisPresence } from '../../src/presence/redis-presence.ts'
+import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
+import { until } from '../harness/until.ts'
+import { joined, member } from './conformance.ts'
+
+const LEASE_MS = 500
+const names = createNames('test', 0)
+
+let server: RedisServer
+before(async () => { server = await startRedisServer() })
+after(async () => { await server.stop() })
+
+interface Kit { redis: Redis, events: Array<{ type: string, room: string, epoch: string }>, instance (nonce: string, leaseMs?: number): { leases: RedisLeases, presence: RedisPresence } }
+
+async function open (t: TestContext): Promise<Kit> {
+  const [redis, subscriber] = [new Redis(server.url), new Redis(server.url)]
+  t.after(() => { redis.disconnect(); subscriber.disconnect() })
+  await redis.flushall()
+  const events: Kit['events'] = []
+  subscriber.on('message', (_channel, message: string) => { events.push(JSON.parse(message) as Kit['events'][number]) })
+  await subscriber.subscribe(names.lobby)
+  return {
+    redis,
+    events,
+    instance: (nonce, leaseMs = LEASE_MS) => {
+      const measure = async <T>(_operation: string, run: () => Promise<T>): Promise<T> => await run()
+      const leases = new RedisLeases({ redis, names, nonce, leaseMs, timeoutMs: 2000, measure })
+      return { leases, presence: new RedisPresence({ redis, names, leases, measure }) }
+    }
+  }
+}
+
+/** Renews until somebody may be reaped. */
+async function reapable (leases: RedisLeases): Promise<string[]> {
+  let reap: string[] = []
+  await until('a lease has ended', async () => (reap = (await leases.renew(false, true)).reap).length > 0)
+  return reap
+}
+
+test('instances are counted while their leases run, and resigning leaves nothing but the generation', async t => {
+  const { redis, instance } = await open(t)
+  const [a, b] = [instance('a:1', 60_000), instance('b:1', 60_000)]
+  assert.equal((await a.leases.renew(false, false)).instances, 1)
+  const { since, instances, reap } = await b.leases.renew(false, true)
+  assert.deepEqual({ since, instances, reap }, { since: 'kept', instances: 2, reap: [] })
+  await a.leases.resign()
+  assert.equal((await b.leases.renew(false, true)).instances, 1)
+  await b.leases.resign()
+  assert.deepEqual(await redis.keys('*'), [names.generation])
+  assert.ok(await redis.pttl(names.generation) > 0)
+})
+
+test('a holder whose lease has ended is given to one reaper, and its members leave once', async t => {
+  const { redis, events, instance } = await open(t)
+  const [dead, one, two] = [instance('dead:1'), instance('one:1', 60_000), instance('two:1', 60_000)]
+  for (const { leases } of [dead, one, two]) await leases.renew(false, false)
+  await joined(dead.presence, 'shared', member('x', 'dead:1'))
+  await joined(dead.presence, 'shared', member('y', 'dead:1'))
+  await joined(one.presence, 'shared', member('z', 'one:1'))
+  await joined(dead.presence, 'alone', member('w', 'dead:1'))
+  const [holder = ''] = await reapable(one.leases)
+  assert.equal(holder, 'dead:1~1')
+  assert.deepEqual((await two.leases.renew(false, true)).reap, [], 'one reaper at a time')
+  assert.deepEqual((await one.leases.roomsOf(holder)).toSorted(), ['alone', 'shared'])
+  const shared = await one.leases.evict('shared', holder)
+  assert.deepEqual(shared?.changes.map(({ kind, version }) => [kind, version]), [['left', 4], ['left', 5]])
+  assert.deepEqual({ emptied: shared?.emptied, instances: shared?.instances }, { emptied: false, instances: ['one:1'] })
+  assert.equal((await one.leases.evict('alone', holder))?.emptied, true)
+  assert.equal(await two.leases.evict('shared', holder), undefined)
+  assert.equal(await two.leases.evict('alone', holder), undefined)
+  await one.leases.forget(holder)
+  assert.equal((await one.leases.renew(false, true)).instances, 2)
+  assert.equal(await redis.exists(names.roomsOf(holder)), 0)
+  await until('the end is announced', async () => events.length === 3)
+  assert.deepEqual(events.map(({ type, room }) => `${type} ${room}`), ['room_created shared', 'room_created alone', 'room_disbanded alone'])
+})
+
+test('one that comes back after its lease has a holder of its own, whose members no late reaper touches', async t => {
+  const { instance } = await open(t)
+  const [sleeper, reaper] = [instance('sleeper:1'), instance('reaper:1', 60_000)]
+  for (const { leases } of [sleeper, reaper]) await leases.renew(false, false)
+  const room = await joined(sleeper.presence, 'r', member('a', 'sleeper:1'))
+  const [old = ''] = await reapable(reaper.leases)
+  assert.equal((await sleeper.leases.renew(false, false)).since, 'lapsed')
+  assert.equal(sleeper.leases.holder, 'sleeper:1~2')
+  const found = await sleeper.presence.reconcile('r', 'sleeper:1', room.members, room, 'lapsed')
+  assert.ok(found.kind === 'held')
+  assert.deepEqual([found.changes, found.snapshot.version, found.snapshot.epoch], [[], 1, room.epoch], 'nothing has changed for anybody')
+  assert.equal(await reaper.leases.evict('r', old), undefined)
+  assert.deepEqual(await sleeper.leases.roomsOf(sleeper.leases.holder), ['r'])
+})
+
+test('one whose members were reaped with their room begins a new life of it', async t => {
+  const { events, instance } = await open(t)
+  const [sleeper, reaper] = [instance('sleeper:1'), instance('reaper:1', 60_000)]
+  for (const { leases } of [sleeper, reaper]) await leases.renew(false, false)
+  const room = await joined(sleeper.presence, 'r', member('a', 'sleeper:1'))
+  const [old = ''] = await reapable(reaper.leases)
+  await reaper.leases.evict('r', old)
+  await sleeper.leases.renew(false, false)
+  const found = await sleeper.presence.reconcile('r', 'sleeper:1', room.members, room, 'lapsed')
+  assert.ok(found.kind === 'held')
+  assert.notEqual(found.snapshot.epoch, room.epoch)
+  await until('the new life is announced', async () => events.length === 3)
+  assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded', 'room_created'])
+})
+
+test('a store that has lost its memory gets its rooms back, as they were, and tells nobody', async t => {
+  const { redis, events, instance } = await open(t)
+  const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
+  for (const { leases } of [one, two]) await leases.renew(false, false)
+  await joined(one.presence, 'r', member('a', 'one:1'))
+  const before: Snapshot = await joined(two.presence, 'r', member('b', 'two:1'))
+  const [a, b] = before.members
+  assert.ok(a !== undefined && b !== undefined)
+  await redis.flushall()
+  for (const { leases } of [one, two]) assert.equal((await leases.renew(false, false)).since, 'forgotten')
+  const first = await one.presence.reconcile('r', 'one:1', [a], before, 'forgotten')
+  assert.ok(first.kind === 'held' && first.restored)
+  assert.deepEqual([first.snapshot.epoch, first.snapshot.version], [before.epoch, before.version])
+  const second = await two.presence.reconcile('r', 'two:1', [b], before, 'forgotten')
+  assert.ok(second.kind === 'held' && !second.restored)
+  assert.deepEqual(second.snapshot.members, before.members)
+  assert.deepEqual([(await one.leases.renew(true, false)).restored, (await two.leases.renew(true, false)).restored], [1, 2])
+  assert.deepEqual(events.map(({ type }) => type), ['room_created'])
+})
+
+test('a room whose last member left while the store had lost its memory ends once, whoever finds it so', async t => {
+  const { redis, events, instance } = await open(t)
+  const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
+  const room = await joined(one.presence, 'r', member('a', 'one:1'))
+  await redis.flushall()
+  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten'), { kind: 'gone', emptied: true })
+  assert.equal((await two.presence.reconcile('r', 'two:1', [], room, 'forgotten')).kind, 'disbanded')
+  await until('the end is announced', async () => events.length === 2)
+  assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded'])
+})
+
+test('a replica that took over and had not heard of all does not set the version back', async t => {
+  const { redis, instance } = await open(t)
+  const one = instance('one:1', 60_000)
+  const room = await joined(one.presence, 'r', member('a', 'one:1'))
+  const found = await one.presence.reconcile('r', 'one:1', room.members, { epoch: room.epoch, version: 7 }, 'kept')
+  assert.ok(found.kind === 'held')
+  assert.equal(found.snapshot.version, 7)
+  assert.equal(await redis.hget(names.room('r'), '#version'), '7')
+})
+
+test('what reaches Redis long after its asker has given it up does nothing', async t => {
+  const { redis, instance } = await open(t)
+  const { leases, presence } = instance('one:1', 60_000)
+  await leases.renew(false, false)
+  Object.defineProperty(leases, 'deadline', { get: () => Date.now() - 1000 })
+  await assert.rejects(presence.join('r', member('a', 'one:1'), 0), NotDone)
+  await assert.rejects(presence.reconcile('r', 'one:1', [], undefined, 'kept'), NotDone)
+  assert.equal(await redis.exists(names.room('r')), 0)
+})
