@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import type { Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import { Client } from '../harness/client.ts'
 import { startRedisServer } from '../harness/redis-server.ts'
-import { openSlowLine } from '../harness/slow-line.ts'
+import { startTcpProxy } from '../harness/tcp-proxy.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
@@ -100,17 +99,13 @@ test('an instance that Redis does not let subscribe is starting, and serves by i
 test('an instance whose first connection is cut off serves by itself with the next', async t => {
   const redis = await startRedisServer()
   t.after(async () => { await redis.stop() })
-  const line = await openSlowLine(redis.port)
-  t.after(() => line.close())
-  let commands: Socket | undefined
-  line.passes = (index, socket) => {
-    if (index === 0) commands = socket
-    return index > 0
-  }
-  const { url } = await serve(t, { redisUrl: `redis://127.0.0.1:${line.port}`, redisTimeoutMs: 15_000 })
-  await until('it has connected', async () => commands !== undefined)
+  const proxy = await startTcpProxy(redis.port)
+  t.after(() => proxy.close())
+  proxy.onLink = link => { if (link.index === 0) link.hold() } // the one for commands
+  const { url } = await serve(t, { redisUrl: `redis://127.0.0.1:${proxy.port}`, redisTimeoutMs: 15_000 })
+  await until('it has connected', async () => proxy.links().some(link => link.isHeld))
   await healthy(url, 503, 'starting', 'down')
-  commands?.resetAndDestroy()
+  proxy.drop(link => link.isHeld)
   await healthy(url, 200, 'healthy', 'up')
 })
 

@@ -3,7 +3,7 @@ import { describe, test, type TestContext } from 'node:test'
 import { Client, refusedUpgrade } from '../harness/client.ts'
 import { RedisRooms } from '../harness/redis-rooms.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
-import { openSlowLine } from '../harness/slow-line.ts'
+import { startTcpProxy } from '../harness/tcp-proxy.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { serving } from '../harness/until.ts'
@@ -113,12 +113,12 @@ void describe('An instance that goes away', () => {
 
   void test('A client whose join takes longer than everything else leaves nothing behind', async t => {
     const { redis, rooms } = await openRedis(t)
-    const line = await openSlowLine(redis.port)
-    t.after(() => line.close())
-    const instance = await openServing(t, `redis://127.0.0.1:${line.port}`)
+    const proxy = await startTcpProxy(redis.port)
+    t.after(() => proxy.close())
+    const instance = await openServing(t, `redis://127.0.0.1:${proxy.port}`)
     const client = await Client.open(instance.wsUrl, 'ana')
-    const asked = new Promise<void>(resolve => { line.heard = (_index, bytes) => { if (bytes.includes('a-late-room')) resolve() } })
-    line.delayMs = 250
+    const asked = proxy.sees('a-late-room')
+    proxy.delay(250)
     client.send({ type: 'join', room: 'a-late-room' })
     await asked
     await Promise.all([assertEnds(instance, 'SIGTERM'), assertSentAway(client)])
