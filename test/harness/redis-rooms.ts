@@ -32,6 +32,19 @@ export class RedisRooms {
     return { epoch, version: Number(version), members }
   }
 
+  /** All rooms of the realm, by name. */
+  async all (): Promise<Map<string, StoredRoom>> {
+    const prefix = `turnip:${this.#realm}:room:{`
+    const found = new Map<string, StoredRoom>()
+    for (const key of await this.keys()) {
+      if (!key.startsWith(prefix)) continue
+      const name = key.slice(prefix.length, -1)
+      const room = await this.find(name)
+      if (room !== undefined) found.set(name, room)
+    }
+    return found
+  }
+
   /** Keys of ours, of all realms, but for the generation and tombstones: those outlast everybody, and expire. */
   async keys (): Promise<string[]> {
     const kept: string[] = []
