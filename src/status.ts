@@ -49,8 +49,9 @@ export function createStatus (fastify: FastifyInstance): Status {
   const cluster = (): Pick<Health, 'redis' | 'fenced' | 'lease_age_ms' | 'instances'> => {
     const { standing } = rooms
     if (standing === undefined) return { redis: redis() }
-    const { isFenced, leaseAgeMs = null, instances } = standing
-    return { redis: redis(), fenced: isFenced, lease_age_ms: leaseAgeMs, instances }
+    const { isFenced, isReached, leaseAgeMs = null, instances } = standing
+    // A connection that hangs looks alive for seconds.
+    return { redis: isReached ? redis() : 'down', fenced: isFenced, lease_age_ms: leaseAgeMs, instances }
   }
   return {
     health () {

@@ -45,6 +45,8 @@ export interface Standing {
   readonly isFenced: boolean
   /** Since its last renewal, ms; undefined before the first. */
   readonly leaseAgeMs: number | undefined
+  /** The store answers, and all rooms are right since it does. */
+  readonly isReached: boolean
   /** Instances alive at that time. */
   readonly instances: number
 }
@@ -88,7 +90,7 @@ export class Cluster {
   }
 
   get standing (): Standing | undefined {
-    return this.#tenure && { isFenced: this.#tenure.isFenced, leaseAgeMs: this.#tenure.ageMs, instances: this.#tenure.instances }
+    return this.#tenure && { isFenced: this.#tenure.isFenced, isReached: this.#tenure.isReached, leaseAgeMs: this.#tenure.ageMs, instances: this.#tenure.instances }
   }
 
   /** What happened since the start: members of dead instances taken out, changes missed, and members told the whole, by the cause. */

@@ -62,6 +62,9 @@ export class Tenure {
   /** The lease has ended, as far as this instance knows: it lets nobody in, as others may be reaping its members. */
   get isFenced (): boolean { return performance.now() >= this.#heldUntil }
 
+  /** Whether the store answers, as clients were told last. */
+  get isReached (): boolean { return this.#isUp }
+
   /** Whether the store is known to remember what it was told. Otherwise a leave that it answers may have meant nothing to it. */
   get trustsStore (): boolean { return !this.#isUnsure && this.#rebuilds === 0 }
 
