@@ -69,9 +69,10 @@ export class RedisPresence implements Presence {
   }
 
   async disband (room: string, requester: string | undefined): Promise<Change | undefined> {
-    const { names } = this.#options
+    const { names, leases } = this.#options
     const answer = await this.#run('disband', () =>
-      this.#redis.turnipDisband(names.room(room), names.tombstone(room), requester ?? '', this.#tombstoneTtlMs, names.lobby, room))
+      this.#redis.turnipDisband(names.room(room), names.tombstone(room), requester ?? '', this.#tombstoneTtlMs, names.lobby, room, leases.deadline))
+    if (answer === 'late') throw new NotDone(LATE)
     if (answer === null) return undefined
     const [epoch, version, holders] = answer
     return { epoch, version, instances: noncesOf(holders) }

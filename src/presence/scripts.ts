@@ -16,7 +16,7 @@ type Argument = string | number
 export interface Scripts {
   turnipJoin (key: string, ...args: Argument[]): Promise<'full' | 'late' | [epoch: string, version: string, fields: string[]]>
   turnipLeave (key: string, ...args: Argument[]): Promise<null | [epoch: string, version: number, emptied: number, holders: string]>
-  turnipDisband (key: string, tombstone: string, ...args: Argument[]): Promise<null | [epoch: string, version: number, holders: string]>
+  turnipDisband (key: string, tombstone: string, ...args: Argument[]): Promise<null | 'late' | [epoch: string, version: number, holders: string]>
   turnipReconcile (key: string, tombstone: string, ...args: Argument[]): Promise<
     ['late'] | ['disbanded', version: number, reason: string] | ['gone', emptied: number] |
     ['held', restored: number, changes: Array<string | number>, fields: string[]]>

@@ -1,8 +1,12 @@
--- Ends a room's life. Answers {epoch, version, holders as JSON}, or false when there is no room or the requester is not in it.
+-- Ends a room's life. Answers {epoch, version, holders as JSON}, 'late', or false when there is no room or the requester is not in it.
 -- KEYS: the room, its tombstone. ARGV: requester's connection_id ('' for the host application), ttl of the tombstone in ms,
--- lobby channel, room's name
+-- lobby channel, room's name, deadline in ms
 local room, tombstone = KEYS[1], KEYS[2]
-local requester, ttl, lobby, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local requester, ttl, lobby, name, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+local time = redis.call('TIME')
+-- who asked for it was told that it is unavailable, and may have gone on since
+if time[1] * 1000 + math.floor(time[2] / 1000) > deadline then return 'late' end
 
 local epoch = redis.call('HGET', room, '#epoch')
 if not epoch then return false end
