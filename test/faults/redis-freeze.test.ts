@@ -9,7 +9,7 @@ const OPERATION_LIMIT_MS = 2000
 const THAWED_LIMIT_MS = 5000
 
 void describe('Redis hangs for longer than every lease', { concurrency: true }, () => {
-  for (const [leaseMs, frozenMs] of [[1500, 4000], [3000, 7000]] as const) {
+  for (const [leaseMs, frozenMs] of [[1500, 4000]] as const) {
     void test(`for ${frozenMs} ms, with leases of ${leaseMs} ms: requests are refused in time, nobody is taken for dead, and it heals`, async t => {
       const cluster = await LinkedCluster.start({ env: { LEASE_MS: String(leaseMs) } })
       t.after(() => cluster.stop())

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Client } from '../harness/client.ts'
 import { LinkedCluster, settled } from './linked-cluster.ts'
 
-const LEASE_MS = 4000
+const LEASE_MS = 2500
 /** How long until everybody knows the same after the last fault, ms. */
 const CONVERGED_LIMIT_MS = LEASE_MS + 5000
 /** A message of the flood, in bytes: as large as a frame may be, nearly. */
