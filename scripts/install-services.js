@@ -1,27 +1,34 @@
 /**
- * The step before the tests: they run against a real Redis server and a real browser, and no npm package carries those.
+ * The step before the tests: they run against a real Redis server and a real browser, with clocks that are wrong, and no
+ * npm package carries what that takes.
  * On Debian and its kin this installs what is missing; elsewhere it says in one line what to install.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFlags } from './command-line.js'
 import {
-  MINIMUM_REDIS_VERSION, findChromium, findOnPath, findRedisServer, isNewEnough, isSnapStub, redisVersion
+  MINIMUM_REDIS_VERSION, findChromium, findFaketime, findOnPath, findRedisServer, isNewEnough, isSnapStub, redisVersion
 } from './services.js'
 
 const HELP = `Usage: node scripts/install-services.js [--verbose]
 
 Looks for the programs that Turnip's tests need, and installs the missing ones with apt-get where there is one that may
-be used (as root, or with a sudo that asks no password). Says nothing and changes nothing when both are there.
+be used (as root, or with a sudo that asks no password). Says nothing and changes nothing when all are there.
 
   redis-server   ${MINIMUM_REDIS_VERSION} or newer, on the PATH
   Chromium       chromium, chromium-browser or google-chrome on the PATH, or the path in CHROMIUM_PATH
+  faketime       on the PATH
 
   -v, --verbose  show what was found, and all that apt-get prints
   -h, --help     show this text
 `
 
 const SERVICE = 'redis-server'
+
+/** @typedef {{ redis: boolean, chromium: boolean, faketime: boolean }} Needs what is missing */
+
+/** @type {Needs} */
+const CHROMIUM_ALONE = { redis: false, chromium: true, faketime: false }
 
 /** A failure that is told to the user in its one line, without a stack. */
 class Unavailable extends Error {}
@@ -37,22 +44,22 @@ try {
 }
 
 function installMissing () {
-  const needsRedis = findRedisServer() === undefined
-  const needsChromium = findChromium() === undefined
+  const needs = { redis: findRedisServer() === undefined, chromium: findChromium() === undefined, faketime: findFaketime() === undefined }
 
-  if (needsChromium && process.env.CHROMIUM_PATH) {
+  if (needs.chromium && process.env.CHROMIUM_PATH) {
     throw new Unavailable(`CHROMIUM_PATH is "${process.env.CHROMIUM_PATH}", which cannot be run: set it to a Chromium's executable, or unset it`)
   }
 
-  if (needsRedis || needsChromium) {
+  if (Object.values(needs).includes(true)) {
     const apt = aptGet()
-    if (apt === undefined) throw new Unavailable(whatToInstall(needsRedis, needsChromium))
-    installWithApt(apt, needsRedis, needsChromium)
+    if (apt === undefined) throw new Unavailable(whatToInstall(needs))
+    installWithApt(apt, needs)
   }
 
   if (options.verbose) {
     console.log(`redis-server: ${findRedisServer()}`)
     console.log(`Chromium: ${findChromium()}`)
+    console.log(`faketime: ${findFaketime()}`)
   }
 }
 
@@ -70,38 +77,37 @@ function aptGet () {
 
 /**
  * @param {string[]} asRoot what stands before a command to run it as root
- * @param {boolean} needsRedis
- * @param {boolean} needsChromium
+ * @param {Needs} needs
  */
-function installWithApt (asRoot, needsRedis, needsChromium) {
+function installWithApt (asRoot, needs) {
   // RUNLEVEL=1 keeps invoke-rc.d from starting a System V service; under systemd, stopNewService makes up for it.
   const apt = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive', 'RUNLEVEL=1', 'apt-get', '-o', 'DPkg::Lock::Timeout=120']
-  const packages = [...needsRedis ? ['redis-server'] : [], ...needsChromium ? ['chromium'] : []]
+  const packages = [...needs.redis ? ['redis-server'] : [], ...needs.chromium ? ['chromium'] : [], ...needs.faketime ? ['faketime'] : []]
+  const names = inWords(packages)
 
   // The lists may be absent (a fresh container) or name versions that are gone. One broken source of many is no reason
   // to stop: the install below says whether it mattered.
   console.log('Updating the package lists (apt-get update)')
   const update = run([...apt, 'update'])
 
-  if (needsRedis) checkRedisPackage()
-  if (needsChromium) checkChromiumPackage()
+  if (needs.redis) checkRedisPackage()
+  if (needs.chromium) checkChromiumPackage()
 
   const hadService = isInstalled('redis-server')
-  console.log(`Installing ${packages.join(' and ')} (apt-get install)`)
+  console.log(`Installing ${names} (apt-get install)`)
   const install = run([...apt, 'install', '-y', '--no-install-recommends', ...packages])
-  if (needsRedis && !hadService) stopNewService(asRoot)
+  if (needs.redis && !hadService) stopNewService(asRoot)
 
   if (!install.ok) {
     if (!options.verbose) process.stderr.write(update.output + install.output)
-    throw new Unavailable(`apt-get could not install ${packages.join(' and ')}: see its messages above`)
+    throw new Unavailable(`apt-get could not install ${names}: see its messages above`)
   }
 
-  if (needsRedis && findRedisServer() === undefined) {
-    throw new Unavailable(whatToInstall(true, false))
-  }
-  const chromium = needsChromium ? findChromium() : undefined
-  if (needsChromium && (chromium === undefined || spawnSync(chromium, ['--version']).status !== 0)) {
-    throw new Unavailable(`The chromium package is installed, but does not run. ${whatToInstall(false, true)}`)
+  const missing = { redis: findRedisServer() === undefined, chromium: false, faketime: findFaketime() === undefined }
+  if (missing.redis || missing.faketime) throw new Unavailable(whatToInstall(missing))
+  const chromium = needs.chromium ? findChromium() : undefined
+  if (needs.chromium && (chromium === undefined || spawnSync(chromium, ['--version']).status !== 0)) {
+    throw new Unavailable(`The chromium package is installed, but does not run. ${whatToInstall(CHROMIUM_ALONE)}`)
   }
 }
 
@@ -117,7 +123,7 @@ function checkChromiumPackage () {
   const description = describePackage('chromium')
   const isReal = /^Version: /m.test(description) && !/^(?:Pre-)?Depends: .*\bsnapd\b/m.test(description)
   if (isReal) return
-  throw new Unavailable(`apt-get has no Chromium here, or a stub for its snap. ${whatToInstall(false, true)}`)
+  throw new Unavailable(`apt-get has no Chromium here, or a stub for its snap. ${whatToInstall(CHROMIUM_ALONE)}`)
 }
 
 /**
@@ -163,20 +169,28 @@ function run ([file = '', ...args]) {
 }
 
 /**
- * @param {boolean} needsRedis
- * @param {boolean} needsChromium
+ * @param {Needs} needs
  * @returns {string}
  */
-function whatToInstall (needsRedis, needsChromium) {
+function whatToInstall ({ redis, chromium, faketime }) {
   const wanted = []
-  if (needsRedis) {
+  if (redis) {
     const old = findOnPath('redis-server').map(redisVersion).find(version => version !== undefined)
     wanted.push(`redis-server ${MINIMUM_REDIS_VERSION} or newer${old === undefined ? '' : ` (${old} is there)`}`)
   }
-  if (needsChromium) {
+  if (chromium) {
     const hasStub = findOnPath('chromium-browser').some(isSnapStub)
     const why = hasStub ? 'the chromium-browser here is only a stub for its snap; ' : ''
     wanted.push(`Chromium or Google Chrome (${why}CHROMIUM_PATH may name one)`)
   }
-  return `Please install ${wanted.join(' and ')}: Turnip's tests run against ${wanted.length > 1 ? 'them' : 'it'}`
+  if (faketime) wanted.push('faketime')
+  return `Please install ${inWords(wanted)}: Turnip's tests run against ${wanted.length > 1 ? 'them' : 'it'}`
+}
+
+/**
+ * @param {string[]} things
+ * @returns {string} such as "a, b and c"
+ */
+function inWords (things) {
+  return things.length < 2 ? things.join('') : `${things.slice(0, -1).join(', ')} and ${things.at(-1)}`
 }

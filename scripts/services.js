@@ -1,6 +1,7 @@
 /**
- * Finds the two programs that the tests run beside Turnip: a Redis server and Chromium. The install step and the tests
- * look in the same places through this file, so what the one accepts, the other finds.
+ * Finds the programs that the tests run beside Turnip: a Redis server, Chromium, and faketime, which gives a process a
+ * clock that is wrong. The install step and the tests look in the same places through this file, so what the one
+ * accepts, the other finds.
  */
 import { spawnSync } from 'node:child_process'
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs'
@@ -114,4 +115,13 @@ export function findChromium () {
     ? [chosen].filter(isExecutable)
     : [...CHROMIUM_NAMES.flatMap(findOnPath), ...CHROMIUM_APPLICATIONS.filter(isExecutable)]
   return candidates.find(path => !isSnapStub(path))
+}
+
+/**
+ * The wrapper that tells where its library is.
+ *
+ * @returns {string | undefined}
+ */
+export function findFaketime () {
+  return findOnPath('faketime')[0]
 }
