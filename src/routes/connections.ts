@@ -5,13 +5,17 @@ import type { Frame } from '../protocol/frame.ts'
 const SWEEP_MS = 1000
 /** Clients that are sent away are told to wait at least this long, ms: another instance has to be there for them. */
 const RECONNECT_AFTER_MS = 1000
-/** The more there are, the longer the time over which they come back: they must not all come at once. ms a client, and at most. */
-const RECONNECT_SPREAD_MS = 5
+/** ... and this much longer at most, each as chance will have it: they must not all come at once. */
+const RECONNECT_SPREAD_MS = 500
 const RECONNECT_SPREAD_LIMIT_MS = 30_000
 
-/** Clients are sent away so many at a time, with a pause between, ms; the last at half the time there is at the latest. */
-const DRAIN_BATCH = 50
-const DRAIN_PAUSE_MS = 20
+/**
+ * Time a client that the instances they go to get, ms. Who waits for its turn is served meanwhile, and who was sent away
+ * is nowhere: so turns are spread over as much of it as half the drain has, and waits after them over the rest.
+ */
+const DRAIN_PACE_MS = 2
+/** How often the next ones are sent away, ms. */
+const DRAIN_STEP_MS = 20
 
 /** What is kept here. */
 export interface Tended {
@@ -59,14 +63,17 @@ export class Connections {
   /** Sends every client away. Resolves when all are gone; those that do not go within the limit are cut off. */
   async drain (limitMs: number): Promise<void> {
     const leaving = [...this.#open]
-    const spread = Math.min(leaving.length * RECONNECT_SPREAD_MS, RECONNECT_SPREAD_LIMIT_MS)
+    const wantedMs = leaving.length * DRAIN_PACE_MS
+    const turnsMs = Math.min(wantedMs, limitMs / 2)
+    const spreadMs = Math.min(RECONNECT_SPREAD_MS + wantedMs - turnsMs, RECONNECT_SPREAD_LIMIT_MS)
     const deadline = new AbortController()
     const timeUp = delay(limitMs, undefined, { signal: deadline.signal }).catch(() => {})
     const gone: Array<Promise<void>> = []
-    const pauseMs = Math.min(DRAIN_PAUSE_MS, limitMs / 2 / (leaving.length / DRAIN_BATCH))
+    const start = performance.now()
     for (const [i, connection] of leaving.entries()) {
-      if (i > 0 && i % DRAIN_BATCH === 0) await delay(pauseMs)
-      gone.push(connection.goAway('restart', RECONNECT_AFTER_MS + Math.round(Math.random() * spread)))
+      // By the clock, not by steps: timers that come late must not make the drain longer. None is open: all went by themselves.
+      while (this.#open.size > 0 && performance.now() - start < turnsMs * i / leaving.length) await delay(DRAIN_STEP_MS)
+      gone.push(connection.goAway('restart', RECONNECT_AFTER_MS + Math.round(Math.random() * spreadMs)))
     }
     await Promise.race([Promise.all(gone), timeUp])
     deadline.abort()
