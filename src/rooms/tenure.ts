@@ -129,8 +129,10 @@ export class Tenure {
       if (this.#renewedAt !== undefined && sentAt >= this.#heldUntil) log.warn({ since: renewal.since }, 'the lease had ended; it is held again')
       this.#heldUntil = sentAt + this.#leaseMs
       this.#renewedAt = performance.now()
-      this.#schedule(Math.min(this.#leaseMs / RENEWALS, renewal.nextEndMs + Math.random() * JITTER_MS))
       this.#follow(renewal)
+      // Whose lease ended before this one may reap is found as soon as it may.
+      const mayReapInMs = this.#unbrokenSince + this.#leaseMs - performance.now()
+      this.#schedule(Math.min(this.#leaseMs / RENEWALS, renewal.nextEndMs + Math.random() * JITTER_MS, mayReapInMs > 0 ? mayReapInMs + 1 : Infinity))
       return true
     } catch (error) {
       if (this.#isUp) log.warn({ err: error }, 'the lease could not be renewed; it is tried again')
