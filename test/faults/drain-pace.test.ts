@@ -11,6 +11,7 @@ async function drain (count: number, limitMs: number, goes = true): Promise<{ at
   for (let i = 0; i < count; i++) {
     const tended: Tended = {
       beat: () => {},
+      send: () => {},
       goAway: async (_reason, reconnectAfterMs) => {
         at.push(performance.now() - start)
         away.push(reconnectAfterMs)
@@ -56,6 +57,7 @@ void test('nobody is waited for when all have gone by themselves', async () => {
   const connections = new Connections()
   const all: Tended[] = Array.from({ length: 3000 }, () => ({
     beat: () => {},
+    send: () => {},
     goAway: async () => { for (const other of all) connections.delete(other) },
     terminate: () => {}
   }))
