@@ -7,7 +7,7 @@ import { InstanceCluster, quantile } from './instance-cluster.ts'
 const INSTANCES = 3
 const CALLS_A_MINUTE = 200
 /** How long calls come in while instances are restarted, s. */
-const SECONDS = Number(process.env.ROLLING_SECONDS ?? 20)
+const SECONDS = Number(process.env.ROLLING_SECONDS ?? 15)
 /** How long two talk, ms. */
 const HOLD_MS = 3000
 /** How long between two restarts, ms. */
