@@ -38,9 +38,12 @@ const table: Record<string, Row> = {
   REDIS_URL: {
     option: 'redisUrl',
     default: 'redis://localhost:6379',
-    right: same('redis://redis:6379', 'rediss://user:pw@host:6380/3', 'memory:', 'redis://[::1]:6379'),
-    wrong: ['localhost:6379', 'http://localhost', 'memory', 'redis:', 'redis://', 'nonsense'],
-    takes: /redis:\/\/host:port, rediss:\/\/host:port or memory:/,
+    right: same('redis://redis:6379', 'redis://host', 'rediss://user:pw@host:6380/3', 'memory:', 'redis://[::1]:6379', 'redis://:a%2Fb@host', 'redis://user@some_host/',
+      'redis+sentinel://a:1,b,[::1]:3/main', 'rediss+sentinel://u:p@a:1/main/2?sentinel_password=x&sentinel_username=y', 'redis+cluster://u:p@a:1,b:2', 'rediss+cluster://a/0'),
+    wrong: ['localhost:6379', 'http://localhost', 'memory', 'redis:', 'redis://', 'nonsense', 'redis://a:0', 'redis://a:65536', 'redis://a:x', 'redis://a,b', 'redis://a/b', 'redis://a/1/2',
+      'redis://a b', 'redis://a?db=1', 'redis://%@a', 'redis://::1', 'redis://u:p@', 'redis+unix://a', 'redis+sentinel://a', 'redis+sentinel://a/', 'redis+sentinel://a/main/x', 'redis+sentinel://a/main?x=y',
+      'redis+cluster://', 'redis+cluster://a,', 'redis+cluster://a/1', 'redis+cluster://a/name'],
+    takes: /redis:\/\/.+host:port.+redis\+sentinel:\/\/.+redis\+cluster:\/\/.+rediss.+memory:/,
     isSecret: true
   },
   REDIS_PASSWORD: { option: 'redisPassword', default: '', right: same('pw', ' with space ', '{"json":1}', '0', 'true'), wrong: [], takes: /password/, isSecret: true },
@@ -76,7 +79,7 @@ const table: Record<string, Row> = {
   PONG_TIMEOUT_MS: { option: 'pongTimeoutMs', default: 10_000, right: { 1000: 1000 }, wrong: [...notNumbers, '999'], takes: /milliseconds from 1000/ },
   SEND_BUFFER_BYTES: { option: 'sendBufferBytes', default: 1_048_576, right: { 0: 0, 65536: 65_536 }, wrong: notNumbers, takes: /bytes from 0/ },
   REDIS_TIMEOUT_MS: { option: 'redisTimeoutMs', default: 2000, right: { 50: 50 }, wrong: [...notNumbers, '49', '0'], takes: /milliseconds from 50/ },
-  LEASE_MS: { option: 'leaseMs', default: 15_000, right: { 500: 500, 1500: 1500 }, wrong: { ...notNumbers, 499: 'too short' }, takes: /milliseconds from 500/ },
+  LEASE_MS: { option: 'leaseMs', default: 15_000, right: { 500: 500, 1500: 1500 }, wrong: [...notNumbers, '499'], takes: /milliseconds from 500/ },
   DRAIN_TIMEOUT_MS: { option: 'drainTimeoutMs', default: 25_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ }
 }
 
@@ -175,6 +178,12 @@ test('an address that no machine can have is refused', () => {
       assert.throws(() => readConfig({ ...ACCESS, [env]: value }), new RegExp(`${env} is `), `${env}=${value}`)
     }
   }
+})
+
+test('a Redis Cluster takes no database but 0', () => {
+  const cluster = { ...ACCESS, REDIS_URL: 'redis+cluster://a:1,b:2' }
+  assert.equal(readConfig({ ...cluster, REDIS_DB: '0' }).redisDb, 0)
+  assert.throws(() => readConfig({ ...cluster, REDIS_DB: '3' }), { message: 'REDIS_DB is "3"; it takes 0, as a Redis Cluster has one database' })
 })
 
 test('variables that are no settings do not matter', () => {
