@@ -12,6 +12,8 @@ export interface RedisServerOptions {
   password?: string
   /** Any other setting, as on redis-server's command line. A `--loglevel` above notice hides that it is ready. */
   args?: string[]
+  /** Speaks TLS alone. Files' names. */
+  tls?: { cert: string, key: string, ca: string }
   /** To come back where a server stood before. Without it, any port that is free. */
   port?: number
 }
@@ -67,7 +69,9 @@ export async function startRedisServer (options: RedisServerOptions = {}): Promi
 async function startOn (port: number, executable: string, options: RedisServerOptions): Promise<RedisServer | undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'turnip-redis-'))
   const child = spawn(executable, [
-    '--port', String(port),
+    ...options.tls === undefined
+      ? ['--port', String(port)]
+      : ['--port', '0', '--tls-port', String(port), '--tls-cert-file', options.tls.cert, '--tls-key-file', options.tls.key, '--tls-ca-cert-file', options.tls.ca, '--tls-auth-clients', 'no'],
     '--bind', HOST,
     '--dir', directory,
     '--save', '',
@@ -99,7 +103,7 @@ async function startOn (port: number, executable: string, options: RedisServerOp
 
   const kill = (): Promise<Exit> => endChild(child, exited, 'SIGKILL', STOP_LIMIT_MS)
   return {
-    url: `redis://${options.password === undefined ? '' : `:${encodeURIComponent(options.password)}@`}${HOST}:${port}`,
+    url: `${options.tls === undefined ? 'redis' : 'rediss'}://${options.password === undefined ? '' : `:${encodeURIComponent(options.password)}@`}${HOST}:${port}`,
     host: HOST,
     port,
     password: options.password,
