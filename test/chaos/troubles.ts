@@ -1,0 +1,56 @@
+import { faultTraits, INSTANCES, type PlannedFault } from './plan.ts'
+
+/** Time on the harness' own clock, ms. */
+export function now (): number { return performance.now() }
+
+/** A fault that struck: from when until the cluster was seen to be whole again. */
+interface Trouble {
+  readonly fault: PlannedFault
+  readonly from: number
+  until: number
+}
+
+/**
+ * What was the matter when. It decides what may be demanded: the checks ask here before they call something a failure.
+ * A trouble begins when its fault strikes and ends when, after the healing, every view was the same as Redis'.
+ */
+export class Troubles {
+  readonly #all: Trouble[] = []
+
+  begin (fault: PlannedFault): void {
+    this.#all.push({ fault, from: now(), until: Infinity })
+  }
+
+  /** All agree: what was the matter is over. */
+  end (): void {
+    for (const trouble of this.#all) trouble.until = Math.min(trouble.until, now())
+  }
+
+  /** Whether the process of an instance was killed, frozen or on its way down. */
+  ofProcess (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope === 'process')
+  }
+
+  /** Whether an instance could not do all that needs Redis. */
+  ofAny (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope !== 'none')
+  }
+
+  /** Whether what is said in the lobby may have been lost on its way to an instance. A frozen one hears it when it wakes. */
+  ofLobby (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => kind !== 'freeze-shortly' && faultTraits[kind].scope !== 'none')
+  }
+
+  /** Whether the members of an instance may have been taken for gone. */
+  ofLease (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].reaps)
+  }
+
+  #some (instance: number, from: number, until: number, isIt: (fault: PlannedFault) => boolean): boolean {
+    return this.#all.some(({ fault, ...trouble }) =>
+      (fault.instance === instance || faultTraits[fault.kind].scope === 'redis') && trouble.from < until && trouble.until > from && isIt(fault))
+  }
+}
+
+/** Every instance. */
+export const instances: readonly number[] = Array.from({ length: INSTANCES }, (_, index) => index)
