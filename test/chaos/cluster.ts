@@ -132,7 +132,7 @@ export class Cluster {
     this.redis.disconnect()
     this.rooms.drop()
     await Promise.all(this.instances.map(instance => instance.kill()))
-    for (const { link } of this.instances) link.close()
+    await Promise.all(this.instances.map(({ link }) => link.close()))
     await this.#server.kill()
   }
 }

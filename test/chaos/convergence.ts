@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Client } from './client.ts'
 import type { Cluster } from './cluster.ts'
 import { Connection } from './connection.ts'
-import type { Sessions } from './session.ts'
+import type { Session, Sessions } from './session.ts'
 import { now } from './troubles.ts'
 import type { Watcher } from './watcher.ts'
 
@@ -18,17 +18,28 @@ export interface Parties {
   readonly sessions: Sessions
 }
 
+/** Views did not come to agree. */
+export class Disagreement extends Error {
+  /** Whose views they are. */
+  readonly sessions: readonly Session[]
+
+  constructor (differences: readonly string[], sessions: readonly Session[]) {
+    super(`the cluster has not converged in time:\n  ${differences.join('\n  ')}`)
+    this.sessions = sessions
+  }
+}
+
 /**
  * Waits until all agree: who is connected and joined where, what each client knows, what Redis says and what the
  * watchers were told are the same; each instance is healthy.
  * @returns the rooms that live
- * @throws when they do not by the deadline, with where they differ
+ * @throws Disagreement when they do not by the deadline
  */
 export async function converge (parties: Parties, deadline: number): Promise<Set<string>> {
   for (;;) {
-    const { rooms, differences } = await compare(parties)
+    const { rooms, differences, whose } = await compare(parties)
     if (differences.length === 0) return rooms
-    if (now() > deadline) throw new Error(`the cluster has not converged in time:\n  ${differences.join('\n  ')}`)
+    if (now() > deadline) throw new Disagreement(differences, whose)
     await delay(PAUSE_MS)
   }
 }
@@ -67,8 +78,9 @@ export async function probe ({ cluster, watchers }: Parties, name: string): Prom
   }))
 }
 
-async function compare ({ cluster, clients, watchers, sessions }: Parties): Promise<{ rooms: Set<string>, differences: string[] }> {
+async function compare ({ cluster, clients, watchers, sessions }: Parties): Promise<{ rooms: Set<string>, differences: string[], whose: Session[] }> {
   const differences: string[] = []
+  const whose: Session[] = []
   const model = new Map<string, string[]>()
   for (const { unrest } of clients) if (unrest !== undefined) differences.push(unrest)
   const open = [...sessions.values()].filter(({ connection: { endedAt } }) => endedAt === Infinity)
@@ -78,10 +90,12 @@ async function compare ({ cluster, clients, watchers, sessions }: Parties): Prom
     const stored = await cluster.rooms.find(room)
     const here = sorted(model.get(room) ?? [])
     if (sorted(stored?.members.keys() ?? []) !== here) differences.push(`${room}: Redis has ${named(sessions, stored?.members.keys() ?? [])}, connected are ${named(sessions, model.get(room) ?? [])}`)
-    for (const { view: { room: own, version, members, userId } } of open) {
-      if (own !== room) continue
+    for (const session of open) {
+      const { room: own, version, members, userId } = session.view
+      if (own !== room || (sorted(members.keys()) === here && version === stored?.version)) continue
+      whose.push(session)
       if (sorted(members.keys()) !== here) differences.push(`${room}: ${userId} knows ${named(sessions, members.keys())}, connected are ${named(sessions, model.get(room) ?? [])}`)
-      else if (version !== stored?.version) differences.push(`${room}: ${userId} is at version ${version}, Redis at ${stored?.version ?? 'none'}`)
+      else differences.push(`${room}: ${userId} is at version ${version}, Redis at ${stored?.version ?? 'none'}`)
     }
   }
   for (const watcher of watchers) {
@@ -92,7 +106,7 @@ async function compare ({ cluster, clients, watchers, sessions }: Parties): Prom
     const health = await healthOf(url)
     if (health !== 'healthy') differences.push(`instance ${index} is ${health}`)
   }))
-  return { rooms, differences }
+  return { rooms, differences, whose }
 }
 
 async function healthOf (url: string): Promise<string> {

@@ -23,16 +23,16 @@ export async function strike (cluster: Cluster, { kind, instance: index, lasts }
       await delay(lasts)
       return instance.signal('SIGCONT')
     case 'cut':
-      instance.link.set('cut', 'cut')
+      await instance.link.cut()
       break
     case 'blackhole':
-      instance.link.set('blackholed', 'blackholed')
+      instance.link.blackhole()
       break
     case 'cut-subscriber':
-      instance.link.set('passes', 'cut')
+      instance.link.hitSubscriber('cut')
       break
     case 'blackhole-subscriber':
-      instance.link.set('passes', 'blackholed')
+      instance.link.hitSubscriber('blackholed')
       break
     case 'kill-subscribers':
       return await repeatedly(lasts, async () => { await cluster.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub') })
@@ -49,7 +49,7 @@ export async function strike (cluster: Cluster, { kind, instance: index, lasts }
       return await cluster.replaceRedis()
   }
   await delay(lasts)
-  instance.link.set('passes', 'passes')
+  await instance.link.heal()
 }
 
 async function repeatedly (lasts: number, act: () => Promise<void>): Promise<void> {

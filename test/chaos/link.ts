@@ -1,82 +1,52 @@
-import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { startTcpProxy, type TcpProxy } from '../harness/tcp-proxy.ts'
 
 /** What becomes of bytes: they pass, their connections are torn and refused, or they wait (as a network that drops packets has them wait). */
-export type LinkState = 'passes' | 'cut' | 'blackholed'
+type LinkState = 'passes' | 'cut' | 'blackholed'
 
-/** A connection of the instance, and the one to Redis that goes with it. */
-interface Pair { readonly near: Socket, readonly far: Socket, subscribes: boolean }
-
-/** The way of one instance to Redis. What it subscribes with can be hit alone: it is the connection on which SUBSCRIBE was said. */
+/** The way of one instance to Redis. What it subscribes with can be hit alone: it is the connection on which SUBSCRIBE is said. */
 export class Link {
-  readonly #server: Server
-  readonly #redisPort: number
-  readonly #pairs = new Set<Pair>()
-  #commands: LinkState = 'passes'
+  readonly #proxy: TcpProxy
   #subscriber: LinkState = 'passes'
 
-  private constructor (redisPort: number) {
-    this.#redisPort = redisPort
-    this.#server = createServer(near => { this.#accept(near) })
+  private constructor (proxy: TcpProxy) {
+    this.#proxy = proxy
+    this.#hitSubscribers()
   }
 
   static async open (redisPort: number): Promise<Link> {
-    const link = new Link(redisPort)
-    link.#server.listen(0, '127.0.0.1')
-    await once(link.#server, 'listening')
-    return link
+    return new Link(await startTcpProxy(redisPort))
   }
 
-  get url (): string { return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}` }
+  get url (): string { return `redis://127.0.0.1:${this.#proxy.port}` }
 
-  /** @param commands the state of all connections but the subscriber's */
-  set (commands: LinkState, subscriber: LinkState): void {
-    this.#commands = commands
-    this.#subscriber = subscriber
-    for (const pair of this.#pairs) this.#apply(pair)
+  /** Tears all connections and refuses new ones. */
+  async cut (): Promise<void> { await this.#proxy.cut() }
+
+  /** Nothing passes, and nobody is told. */
+  blackhole (): void { this.#proxy.blackhole() }
+
+  /** Does one of both to what subscribes, now or later. */
+  hitSubscriber (state: 'cut' | 'blackholed'): void {
+    this.#subscriber = state
+    const subscribes = (link: { hasSent (text: string): boolean }): boolean => link.hasSent('subscribe')
+    if (state === 'cut') this.#proxy.drop(subscribes)
+    else this.#proxy.blackhole(subscribes)
   }
 
-  close (): void {
-    this.#server.close()
-    for (const { near, far } of this.#pairs) {
-      near.destroy()
-      far.destroy()
-    }
+  /** All passes again. */
+  async heal (): Promise<void> {
+    this.#subscriber = 'passes'
+    await this.#proxy.heal()
   }
 
-  #accept (near: Socket): void {
-    const pair: Pair = { near, far: connect(this.#redisPort, '127.0.0.1'), subscribes: false }
-    this.#pairs.add(pair)
-    near.on('data', bytes => {
-      if (!pair.subscribes && /\r\nsubscribe\r\n/i.test(bytes.toString('latin1'))) {
-        pair.subscribes = true
-        this.#apply(pair)
-      }
-      pair.far.write(bytes)
+  async close (): Promise<void> { await this.#proxy.close() }
+
+  /** What subscribes while subscribers are hit is hit as well. */
+  #hitSubscribers (): void {
+    void this.#proxy.sees('subscribe', link => {
+      if (this.#subscriber === 'cut') link.destroy()
+      else if (this.#subscriber === 'blackholed') link.hold()
+      this.#hitSubscribers()
     })
-    pair.far.on('data', bytes => { near.write(bytes) })
-    for (const [one, other] of [[near, pair.far], [pair.far, near]] as const) {
-      one.setNoDelay(true)
-      one.on('error', () => {}) // 'close' follows
-      one.on('close', () => {
-        other.destroy()
-        this.#pairs.delete(pair)
-      })
-    }
-    this.#apply(pair)
-  }
-
-  #apply ({ near, far, subscribes }: Pair): void {
-    const state = subscribes ? this.#subscriber : this.#commands
-    if (state === 'cut') {
-      near.destroy()
-      far.destroy()
-    } else if (state === 'blackholed') {
-      near.pause()
-      far.pause()
-    } else {
-      near.resume()
-      far.resume()
-    }
   }
 }

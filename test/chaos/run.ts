@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Absences } from './absences.ts'
 import { Client } from './client.ts'
 import { Cluster, REDIS_TIMEOUT_MS } from './cluster.ts'
-import { converge, probe } from './convergence.ts'
+import { converge, Disagreement, probe } from './convergence.ts'
 import { Deliveries } from './deliveries.ts'
 import { strike } from './faults.ts'
 import { CLIENTS, firstRoomOf, roundOf, type FaultKind, type Round } from './plan.ts'
@@ -122,7 +122,7 @@ class Run {
 
   /** @param error what ended the run: a check that failed, or anything else */
   failureOf (error: unknown): Failure {
-    if (this.#failure === undefined) this.#fail(error instanceof Error ? error.message : String(error), [])
+    if (this.#failure === undefined) this.#fail(error instanceof Error ? error.message : String(error), error instanceof Disagreement ? error.sessions.slice(0, 3) : [])
     return this.#failure ?? { what: String(error), sessions: [], at: now(), round: undefined, roundBegan: 0 }
   }
 

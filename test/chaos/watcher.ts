@@ -48,8 +48,9 @@ export class Watcher implements ConnectionOwner {
     for (const room of [...rooms, ...this.#lives.keys()]) this.#lives.set(room, rooms.has(room))
   }
 
-  /** @param rooms that live. @returns where it differs from what it was told */
+  /** @param rooms that live. @returns those of which it was told otherwise */
   differences (rooms: ReadonlySet<string>): string[] {
+    if (this.#troubles.ofLobby(this.instance, now() - 1)) return []
     const all = new Set([...rooms, ...this.#lives.keys()])
     return [...all].filter(room => (this.#lives.get(room) ?? rooms.has(room)) !== rooms.has(room))
   }
@@ -96,8 +97,8 @@ export class Watcher implements ConnectionOwner {
   #hear (room: string, lives: boolean): void {
     this.announcements++
     this.#last.set(room, lives)
-    if (this.#troubles.ofLobby(this.instance, now() - 1)) this.#lives.delete(room)
-    else if (this.#lives.get(room) === lives) this.#complain(`was told twice in a row that ${room} ${lives ? 'was born' : 'has ended'}`)
+    if (this.#troubles.ofLobby(this.instance, now() - 1)) return
+    if (this.#lives.get(room) === lives) this.#complain(`was told twice in a row that ${room} ${lives ? 'was born' : 'has ended'}`)
     else this.#lives.set(room, lives)
   }
 
