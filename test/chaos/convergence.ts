@@ -85,7 +85,9 @@ async function compare ({ cluster, clients, watchers, sessions }: Parties): Prom
   for (const { unrest } of clients) if (unrest !== undefined) differences.push(unrest)
   const open = [...sessions.values()].filter(({ connection: { endedAt } }) => endedAt === Infinity)
   for (const { connection: { id }, view: { room } } of open) if (room !== undefined) model.set(room, [...model.get(room) ?? [], id])
-  const rooms = new Set((await cluster.rooms.keys()).flatMap(key => /:room:\{(.*)\}$/.exec(key)?.[1] ?? []))
+  const { all: keys, lasting } = await cluster.keys()
+  for (const key of lasting) differences.push(`${key} has no time to live`)
+  const rooms = new Set(keys.flatMap(key => /:room:\{(.*)\}$/.exec(key)?.[1] ?? []))
   for (const room of new Set([...rooms, ...model.keys()])) {
     const stored = await cluster.rooms.find(room)
     const here = sorted(model.get(room) ?? [])

@@ -176,7 +176,7 @@ class Run {
     if (found !== undefined) throw new Error(`instance ${found.index} logged ${found.findings.join('\n')}`)
     await this.#untilKeys('all instances have ended', /:tombstone:|:\{cluster\}:generation$/)
     const { lasting } = await this.#cluster.keys()
-    if (lasting.length > 0) throw new Error(`these keys stay for ever: ${lasting.join()}`)
+    if (lasting.length > 0) throw new Error(`all instances have ended, and these keys have no time to live: ${lasting.join()}`)
   }
 
   #findings (): Array<{ index: number, findings: string[] }> {
