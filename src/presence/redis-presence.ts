@@ -127,12 +127,10 @@ export class RedisPresence implements Presence {
     const { leases: { holder }, names } = this.#options
     if (this.#marks.get(room) === holder) return
     const key = names.roomsOf(holder)
-    const isFirst = this.#marks.size === 0
     this.#marks.set(room, holder)
     try {
-      const added = this.#redis.sadd(key, room)
-      if (isFirst) await Promise.all([added, this.#redis.pexpire(key, ROOM_TTL_MS)]) // the set is new: until its lease is renewed
-      else await added
+      // Renewals keep the set. But this may be late, after the set was reaped with its holder: nobody keeps it then, nor deletes it.
+      await Promise.all([this.#redis.sadd(key, room), this.#redis.pexpire(key, ROOM_TTL_MS)])
     } catch (error) {
       this.#marks.delete(room)
       throw error
