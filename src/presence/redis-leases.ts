@@ -94,12 +94,12 @@ export class RedisLeases implements Leases {
       await this.#redis.del(names.roomsOf(holder))
       await this.#redis.zrem(names.instances, holder)
       await this.#redis.zrem(names.reaping, holder)
+      await this.#redis.srem(names.restored, nonceOf(holder)) // one that lives on says it again with its next renewal
     })
   }
 
   async resign (): Promise<void> {
     await this.forget(this.holder)
-    await this.#run('forget', () => this.#redis.srem(this.#options.names.restored, this.#options.nonce))
   }
 
   async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {
