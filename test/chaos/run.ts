@@ -161,11 +161,7 @@ class Run {
   async #finish (): Promise<void> {
     for (const [index, client] of this.#clients.entries()) client.finish(index % 2 === 0)
     await this.#untilKeys('all have left', /:tombstone:|:\{cluster\}:/)
-    const leases = (await this.#cluster.keys()).all.find(key => key.endsWith(':{cluster}:instances'))
-    if (leases !== undefined) {
-      const count = await this.#cluster.redis.zcard(leases)
-      if (count !== this.#cluster.instances.length) throw new Error(`all have left, and Redis holds ${count} leases for ${this.#cluster.instances.length} instances`)
-    }
+    await this.#untilLeases()
     for (const watcher of this.#watchers) {
       const alive = watcher.differences(new Set())
       if (alive.length > 0) throw new Error(`all have left, and the watcher of instance ${watcher.instance} was not told that these have ended: ${alive.join()}`)
@@ -189,6 +185,19 @@ class Run {
       const surplus = (await this.#cluster.rooms.keys()).filter(key => !allowed.test(key))
       if (surplus.length === 0) return
       if (now() > deadline) throw new Error(`${when}, and Redis still holds ${surplus.join()}`)
+      await delay(50)
+    }
+  }
+
+  /** Waits until leases that have ended are reaped. Whoever does it may have lost its own a moment ago, and waits for as long as one runs. */
+  async #untilLeases (): Promise<void> {
+    const { instances, redis } = this.#cluster
+    const deadline = now() + 2 * this.#options.leaseMs + CONVERGE_MS
+    for (;;) {
+      const key = (await this.#cluster.keys()).all.find(key => key.endsWith(':{cluster}:instances')) ?? ''
+      const leases = await redis.zrange(key, '0', '-1')
+      if (leases.length === instances.length) return
+      if (now() > deadline) throw new Error(`all have left, and Redis holds ${leases.length} leases for ${instances.length} instances: ${leases.join()}`)
       await delay(50)
     }
   }
