@@ -6,15 +6,18 @@ import { View } from '../protocol/view.ts'
 /** Compares what members know of their rooms with what Redis holds. */
 export class Agreement {
   readonly #rooms: RedisRooms
+  readonly #mayStartOver: boolean
   readonly #followed = new Map<Client, { view: View, applied: number }>()
 
-  constructor (rooms: RedisRooms) {
+  /** @param mayStartOver whether rooms may end behind the back of members whose instance is cut off */
+  constructor (rooms: RedisRooms, mayStartOver: boolean) {
     this.#rooms = rooms
+    this.#mayStartOver = mayStartOver
   }
 
   /** From its first frame on. A client that only watches has no view. */
   follow (client: Client): void {
-    this.#followed.set(client, { view: new View(client.info), applied: 0 })
+    this.#followed.set(client, { view: new View(client.info, { mayStartOver: this.#mayStartOver }), applied: 0 })
   }
 
   /**

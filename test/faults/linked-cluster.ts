@@ -9,7 +9,8 @@ import { RedisRooms } from '../harness/redis-rooms.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
 import type { Claims } from '../harness/token.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
-import { serving } from '../harness/until.ts'
+import type { Link } from '../harness/tcp-link.ts'
+import { serving, until } from '../harness/until.ts'
 import { joinOf } from '../protocol/scene.ts'
 import { Agreement } from './agreement.ts'
 
@@ -29,6 +30,8 @@ export interface LinkedClusterOptions {
   env?: Record<string, string>
   /** Instances talk to Redis without a proxy in between. */
   direct?: boolean
+  /** Rooms may end behind the back of their members, whose instance is taken for dead. */
+  mayStartOver?: boolean
 }
 
 /** Instances on a Redis of their own, each behind a line that can fail. */
@@ -41,16 +44,16 @@ export class LinkedCluster {
   #redis: RedisServer
   #numbers = 0
 
-  private constructor (redis: RedisServer) {
+  private constructor (redis: RedisServer, mayStartOver: boolean) {
     this.#redis = redis
     this.rooms = new RedisRooms(redis.url)
-    this.agreement = new Agreement(this.rooms)
+    this.agreement = new Agreement(this.rooms, mayStartOver)
     this.admin = new Redis(redis.url)
     this.admin.on('error', () => {}) // a test may take its Redis away
   }
 
-  static async start ({ instances = 2, env = {}, direct = false }: LinkedClusterOptions = {}): Promise<LinkedCluster> {
-    const cluster = new LinkedCluster(await startRedisServer())
+  static async start ({ instances = 2, env = {}, direct = false, mayStartOver = false }: LinkedClusterOptions = {}): Promise<LinkedCluster> {
+    const cluster = new LinkedCluster(await startRedisServer(), mayStartOver)
     try {
       await Promise.all(Array.from({ length: instances }, async () => await cluster.add(env, direct)))
     } catch (error) {
@@ -135,6 +138,11 @@ export class LinkedCluster {
   /** Waits until all instances are well, and all members know what Redis holds. @param since when that could begin */
   async heals (t: TestContext, what: string, limitMs: number, since = performance.now()): Promise<void> {
     await settled(t, what, limitMs, async () => await this.ailment() ?? await this.agreement.difference(), since)
+  }
+
+  /** Waits until an instance has noticed that a connection of its own is gone: until then it takes itself to be well. */
+  async notices (index: number, lost: Link): Promise<void> {
+    await until(`instance ${index} connects anew`, async () => this.instance(index).link.links(link => link.index > lost.index).length > 0)
   }
 
   /** Nothing was thrown that nobody caught. */

@@ -11,7 +11,7 @@ const HEALED_LIMIT_MS = 10_000
 
 void describe('One instance is cut off from Redis', () => {
   let cluster: LinkedCluster
-  before(async () => { cluster = await LinkedCluster.start() })
+  before(async () => { cluster = await LinkedCluster.start({ mayStartOver: true }) })
   after(async () => { await cluster.stop() })
 
   for (const [fault, begin] of [

@@ -20,6 +20,7 @@ void describe('The reply of Redis is lost after a script ran', { concurrency: tr
 
       /** Two members on the instance whose replies get lost, one on the other, and somebody who watches on each. */
       async function cast (t: TestContext, room: string): Promise<Cast> {
+        await cluster.heals(t, 'the instance was back after the last test', CONVERGED_LIMIT_MS)
         const watchers = [await cluster.watcher(t, 0), await cluster.watcher(t, 1)]
         const [ana, ben, cleo] = await cluster.gather(t, room, [0, 'ana'], [0, 'ben'], [1, 'cleo'])
         assert.ok(ana && ben && cleo)
@@ -33,8 +34,9 @@ void describe('The reply of Redis is lost after a script ran', { concurrency: tr
         const lost = link.loseReply(([name, ...words]) =>
           name?.startsWith('EVAL') === true && words.includes(`turnip:development:room:{${room}}`) && words.some(word => word.includes(id)), then)
         await act()
-        await lost
+        const lostOn = await lost
         if (then === 'hold') await passOfTimeout()
+        else await cluster.notices(0, lostOn)
         await link.heal()
       }
 

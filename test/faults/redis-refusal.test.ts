@@ -99,7 +99,10 @@ void describe('Redis answers, and refuses', () => {
       return (ages.at(-1) ?? 0) < (ages.at(-2) ?? 0) ? undefined : ages.join()
     })
     await flush() // before an instance reconnects and syncs
+    const [newest] = cluster.instance(0).link.links().slice(-1)
+    assert.ok(newest)
     cluster.instance(0).link.drop()
+    await cluster.notices(0, newest)
     await cluster.heals(t, 'an instance was well again after its connections broke', MENDED_LIMIT_MS)
     await flush() // before a dead instance is reaped
     const third = await cluster.add()

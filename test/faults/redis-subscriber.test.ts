@@ -12,7 +12,7 @@ const NOTICED_LIMIT_MS = 15_000
 /** How long until everybody knows the same after the last fault, ms. */
 const CONVERGED_LIMIT_MS = LEASE_MS + 5000
 
-const KILLS = 4
+const KILLS = 6
 const CUTS = 4
 
 void describe('Only what an instance hears is lost', () => {

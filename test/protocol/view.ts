@@ -20,9 +20,12 @@ export class View {
   /** The last number of each sender during this stay in a room, and all messages ever. */
   readonly #last = new Map<string, number>()
   readonly #heard = new Set<string>()
+  readonly #mayStartOver: boolean
 
-  constructor (self: PeerInfo) {
+  /** @param mayStartOver whether a room may have ended behind the member's back (it was cut off): it then counts from 1 again */
+  constructor (self: PeerInfo, { mayStartOver = false } = {}) {
     this.self = self
+    this.#mayStartOver = mayStartOver
   }
 
   /** connection_ids, its own too, sorted. */
@@ -49,7 +52,8 @@ export class View {
       }
       case 'resynced': {
         assert.equal(frame.room, this.room, what)
-        this.version = frame.version // a room that ended behind a member's back lives anew, and counts from 1
+        assert.ok(this.#mayStartOver || frame.version > this.version, what)
+        this.version = frame.version
         this.members = new Map(frame.data.members.map(({ joined_at, ...info }) => [info.connection_id, info]))
         break
       }
