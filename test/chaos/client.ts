@@ -41,6 +41,8 @@ export class Client {
     void this.#connect(random.pick(instances))
   }
 
+  get session (): Session | undefined { return this.#session }
+
   /** What keeps it from being where it wants to be; undefined when it is there. */
   get unrest (): string | undefined {
     if (this.#isOver) return undefined
@@ -49,7 +51,7 @@ export class Client {
     const [pending] = connection.pending.values()
     if (pending !== undefined) return `${this.userId} waits for the answer to ${JSON.stringify(pending.message)}`
     if (view.room !== this.#wanted) return `${this.userId} is in ${view.room ?? 'no room'} and wants to be in ${this.#wanted ?? 'none'}`
-    if (view.redis === 'down') return `${this.userId} was not told that Redis is back`
+    if (view.redis === 'down') return `${this.userId} on instance ${connection.instance} was not told that Redis is back`
     return undefined
   }
 
@@ -85,6 +87,7 @@ export class Client {
     if (session === undefined) return
     const { connection, view: { room, members } } = session
     const choice = random.next()
+    if (room === undefined && choice < 0.9) return
     const others = [...members.values()].filter(({ connection_id: id }) => id !== connection.id)
     const one = others[random.below(others.length)]
     const to = choice < 0.65 ? undefined : choice < 0.97 && one !== undefined ? random.chance(0.5) ? one.connection_id : one.user_id : 'nobody'
@@ -165,6 +168,7 @@ export class Client {
       }
       case 'user_left': return this.#around.absences.left(session, frame.room, frame.data.connection_id)
       case 'resynced':
+        if (!this.#around.troubles.ofChanges(session.connection.instance, now() - 1)) throw new Error('a change was lost, though nothing is the matter')
         for (const id of members.keys()) if (!view.members.has(id)) this.#around.absences.left(session, frame.room, id)
         break
       case 'room_disbanded':

@@ -82,7 +82,11 @@ async function compare ({ cluster, clients, watchers, sessions }: Parties): Prom
   const differences: string[] = []
   const whose: Session[] = []
   const model = new Map<string, string[]>()
-  for (const { unrest } of clients) if (unrest !== undefined) differences.push(unrest)
+  for (const { unrest, session } of clients) {
+    if (unrest === undefined) continue
+    differences.push(unrest)
+    if (session !== undefined) whose.push(session)
+  }
   const open = [...sessions.values()].filter(({ connection: { endedAt } }) => endedAt === Infinity)
   for (const { connection: { id }, view: { room } } of open) if (room !== undefined) model.set(room, [...model.get(room) ?? [], id])
   const { all: keys, lasting } = await cluster.keys()

@@ -9,6 +9,8 @@ const KILL_EVERY_MS = 250
 export async function strike (cluster: Cluster, { kind, instance: index, lasts }: PlannedFault): Promise<void> {
   const instance = cluster.instance(index)
   switch (kind) {
+    case 'calm':
+      return await delay(lasts)
     case 'kill':
       await instance.kill()
       await delay(lasts)

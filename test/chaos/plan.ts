@@ -11,7 +11,7 @@ const ROOMS = 8
 /** How long a round is at least, ms. */
 const CALM_MS = 1500
 
-/** What a fault hits: a process, its connections to Redis, its subscriber alone, Redis itself; or nothing that anybody may notice. */
+/** What a fault hits: a process, its connections to Redis, its subscriber alone, Redis itself; or nothing that a client may notice. */
 export type Scope = 'process' | 'link' | 'subscriber' | 'redis' | 'none'
 
 interface FaultTraits {
@@ -23,6 +23,7 @@ interface FaultTraits {
 }
 
 export const faultTraits = {
+  calm: { scope: 'none', leases: [1, 2], reaps: false },
   kill: { scope: 'process', leases: [0, 2], reaps: true },
   drain: { scope: 'process', leases: [0, 1], reaps: true },
   // A third of the lease may have passed already, and a busy machine needs time to renew it.
@@ -72,7 +73,7 @@ export function roundOf (seed: number, index: number, leaseMs: number, kinds: re
   const actions: Action[] = []
   // Some rounds are calm after the fault, in some people go on coming and going.
   const end = lastEnd + (random.chance(0.5) ? 0 : random.between(200, 1200))
-  for (let at = 100; at < end; at += random.between(20, 400)) actions.push({ at, who: random.below(CLIENTS), ...doing(random) })
+  for (let at = 100; at < end; at += random.between(20, 400)) actions.push({ at: Math.round(at), who: random.below(CLIENTS), ...doing(random) })
   return { index, faults, actions }
 }
 
@@ -106,9 +107,9 @@ function canOverlap (one: PlannedFault, other: PlannedFault): boolean {
 
 function doing (random: Random): Doing {
   const chance = random.next()
-  if (chance < 0.6) return { what: 'join', room: room(random), andSpeak: random.chance(0.3) }
-  if (chance < 0.76) return { what: 'leave' }
-  if (chance < 0.82) return { what: 'disband' }
+  if (chance < 0.68) return { what: 'join', room: room(random), andSpeak: random.chance(0.3) }
+  if (chance < 0.79) return { what: 'leave' }
+  if (chance < 0.83) return { what: 'disband' }
   return { what: random.chance(0.5) ? 'drop' : 'go' }
 }
 

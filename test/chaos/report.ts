@@ -1,5 +1,5 @@
 import type { Cluster } from './cluster.ts'
-import type { Action, PlannedFault, Round } from './plan.ts'
+import { faultTraits, type Action, type PlannedFault, type Round } from './plan.ts'
 import type { Session } from './session.ts'
 import { now } from './troubles.ts'
 
@@ -59,7 +59,8 @@ export function describeFailure ({ what, sessions, at, round, roundBegan }: Fail
 }
 
 export function faultText ({ kind, instance, lasts }: PlannedFault): string {
-  return `${kind}${kind.includes('redis') || kind === 'kill-subscribers' || kind === 'flush-scripts' ? '' : ` ${instance}`} for ${lasts} ms`
+  const { scope } = faultTraits[kind]
+  return `${kind}${scope === 'redis' || scope === 'none' ? '' : ` ${instance}`} for ${lasts} ms`
 }
 
 function actionText (action: Action): string {

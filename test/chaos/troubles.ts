@@ -46,6 +46,12 @@ export class Troubles {
     return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].reaps)
   }
 
+  /** Whether a change may have been lost on its way to an instance: where it was sent, in Redis, or where it was to be heard. */
+  ofChanges (instance: number, from: number, until = now()): boolean {
+    return this.ofAny(instance, from, until) ||
+      instances.some(other => this.#some(other, from, until, ({ kind }) => ['process', 'link'].includes(faultTraits[kind].scope)))
+  }
+
   #some (instance: number, from: number, until: number, isIt: (fault: PlannedFault) => boolean): boolean {
     return this.#all.some(({ fault, ...trouble }) =>
       (fault.instance === instance || faultTraits[fault.kind].scope === 'redis') && trouble.from < until && trouble.until > from && isIt(fault))
