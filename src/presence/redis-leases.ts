@@ -46,6 +46,8 @@ export class RedisLeases implements Leases {
   readonly #redis: RedisClient & Scripts
   #number = 0
   #generation: string | undefined
+  /** When the lease ends, by Redis' time, ms. */
+  #endsAt = Infinity
   /** Redis' time less ours, ms; until it has said so, what our own clock says. */
   #ahead = Date.now() - performance.now()
 
@@ -58,8 +60,14 @@ export class RedisLeases implements Leases {
   /** Under what name this instance's members stand in the store at present. */
   get holder (): string { return holderOf(this.#options.nonce, this.#number) }
 
-  /** Redis' time until which a command that is sent now may take effect, ms: what a network held back must not come true much later. */
-  get deadline (): number { return Math.ceil(performance.now() + this.#ahead + this.#options.timeoutMs + CLOCK_SLACK_MS) }
+  /**
+   * Redis' time until which a command that is sent now may take effect, ms: what a network held back must not come true
+   * much later. And never after the end of the lease: the rooms may have been reaped by then, which the command knows nothing of.
+   */
+  get deadline (): number {
+    const given = Math.ceil(performance.now() + this.#ahead + this.#options.timeoutMs + CLOCK_SLACK_MS)
+    return Math.min(given, this.#endsAt)
+  }
 
   async renew (hasRestored: boolean, mayReap: boolean): Promise<Renewal> {
     const { names, nonce, leaseMs } = this.#options
@@ -67,6 +75,7 @@ export class RedisLeases implements Leases {
       names.instances, names.generation, names.restored, names.reaping,
       this.holder, holderOf(nonce, this.#number + 1), leaseMs, randomUUID(), BOOKS_TTL_MS, nonce, hasRestored ? this.#generation ?? '' : '', mayReap ? 1 : 0))
     this.#ahead = Number(now) - performance.now()
+    this.#endsAt = Number(now) + leaseMs
     const since: Since = generation !== (this.#generation ?? generation) ? 'forgotten' : lapsed === 1 && this.#number > 0 ? 'lapsed' : 'kept'
     this.#generation = generation
     if (lapsed === 1) this.#number++

@@ -152,10 +152,13 @@ export class Reconciler {
     if (roster !== undefined) doubt.known = { epoch: roster.epoch, version: roster.version }
     doubt.isStale = false
     const leavers = doubt.leavers.splice(0)
+    const { since } = doubt
+    doubt.since = 'kept' // what is found out from now on is for the next attempt
     roster?.suspend()
     try {
-      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, doubt.since)
+      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since)
       if (this.isRebuilding && found.kind === 'held') {
+        doubt.since = graver(since, doubt.since)
         roster?.resume()
         doubt.leavers.unshift(...leavers)
       } else {
@@ -165,6 +168,7 @@ export class Reconciler {
         this.#end(doubt)
       }
     } catch (error) {
+      doubt.since = graver(since, doubt.since)
       roster?.resume()
       doubt.leavers.unshift(...leavers)
       this.#retry(error)
@@ -199,7 +203,6 @@ export class Reconciler {
     const { room } = doubt
     const { hub, onUnused } = this.#options
     if (doubt.isStale) {
-      doubt.since = 'kept'
       setImmediate(() => { void this.#attempt(doubt) })
     } else {
       this.#doubts.delete(room)
@@ -233,8 +236,13 @@ export class Reconciler {
   }
 }
 
-/** What a cause says of the lease, and which of two findings counts: the store's loss of memory before the end of a lease. */
+/** What a cause says of the lease, beside what was found before. */
 function sinceOf (cause: DoubtCause, before: Since): Since {
-  if (cause === 'forgotten' || before === 'forgotten') return 'forgotten'
-  return cause === 'lapsed' ? 'lapsed' : before
+  return cause === 'lapsed' || cause === 'forgotten' ? graver(cause, before) : before
+}
+
+/** Which of two findings counts: the store's loss of memory before the end of a lease. */
+function graver (one: Since, other: Since): Since {
+  if (one === 'forgotten' || other === 'forgotten') return 'forgotten'
+  return one === 'lapsed' ? one : other
 }
