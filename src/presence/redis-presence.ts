@@ -124,13 +124,12 @@ export class RedisPresence implements Presence {
 
   /** Has this instance's reaper visit the room, if it comes to that. */
   async #mark (room: string): Promise<void> {
-    const { leases: { holder }, names } = this.#options
+    const { leases: { holder, deadline }, names } = this.#options
     if (this.#marks.get(room) === holder) return
-    const key = names.roomsOf(holder)
     this.#marks.set(room, holder)
     try {
-      // Renewals keep the set. But this may be late, after the set was reaped with its holder: nobody keeps it then, nor deletes it.
-      await Promise.all([this.#redis.sadd(key, room), this.#redis.pexpire(key, ROOM_TTL_MS)])
+      const answer = await this.#redis.turnipMark(names.roomsOf(holder), room, ROOM_TTL_MS, deadline)
+      if (answer === 'late') throw new NotDone(LATE)
     } catch (error) {
       this.#marks.delete(room)
       throw error
