@@ -116,9 +116,9 @@ export class RedisBroker implements Broker {
   /** There is a connection without subscriptions. One that breaks meanwhile is followed by the next. */
   async #hearAgain (): Promise<void> {
     if (this.#handlers === undefined) return // `open` does it
-    const { log } = this.#options
+    const { log, timeoutMs } = this.#options
     try {
-      await Promise.all(Array.from(this.#heard, channel => this.#channels.subscribe(channel)))
+      await Promise.all(Array.from(this.#heard, channel => within(timeoutMs, this.#channels.subscribe(channel))))
       this.#handlers.onRestored()
     } catch (error) {
       log.debug({ err: error }, 'this instance is not heard again yet')
