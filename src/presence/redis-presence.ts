@@ -53,7 +53,7 @@ export class RedisPresence implements Presence {
         marked
       ])
       if (joined.status === 'rejected') throw joined.reason
-      if (inSet.status === 'rejected') throw new Error('It joined, but no reaper would know', { cause: inSet.reason })
+      if (inSet.status === 'rejected' && joined.value !== 'late') throw new Error('It joined, but no reaper would know', { cause: inSet.reason })
       return joined.value
     })
     if (answer === 'late') throw new NotDone(LATE)

@@ -162,10 +162,7 @@ class Run {
     for (const [index, client] of this.#clients.entries()) client.finish(index % 2 === 0)
     await this.#untilKeys('all have left', /:tombstone:|:\{cluster\}:/)
     await this.#untilLeases()
-    for (const watcher of this.#watchers) {
-      const alive = watcher.differences(new Set())
-      if (alive.length > 0) throw new Error(`all have left, and the watcher of instance ${watcher.instance} was not told that these have ended: ${alive.join()}`)
-    }
+    await this.#untilEnds()
     this.end()
     await Promise.all(this.#cluster.instances.map(instance => instance.stop()))
     const [found] = this.#findings()
@@ -186,6 +183,17 @@ class Run {
       if (surplus.length === 0) return
       if (now() > deadline) throw new Error(`${when}, and Redis still holds ${surplus.join()}`)
       await delay(50)
+    }
+  }
+
+  /** Waits until watchers know that no room is left: keys are gone before the word of it is there. */
+  async #untilEnds (): Promise<void> {
+    const deadline = now() + CONVERGE_MS
+    for (const watcher of this.#watchers) {
+      for (let alive = watcher.differences(new Set()); alive.length > 0; alive = watcher.differences(new Set())) {
+        if (now() > deadline) throw new Error(`all have left, and the watcher of instance ${watcher.instance} was not told that these have ended: ${alive.join()}`)
+        await delay(50)
+      }
     }
   }
 
