@@ -105,8 +105,13 @@ class ShardedChannels implements Channels {
     await (channel === this.#lobby ? this.#subscriber.subscribe(channel) : this.#subscriber.ssubscribe(channel))
   }
 
+  /**
+   * Redis counts the two kinds of subscriptions apart, and ioredis stops listening when it reads that none of one kind is
+   * left: a channel on which nothing is ever said keeps that from happening.
+   */
   async unsubscribe (channel: string): Promise<void> {
-    await (channel === this.#lobby ? this.#subscriber.unsubscribe(channel) : this.#subscriber.sunsubscribe(channel))
+    if (channel === this.#lobby) await Promise.all([this.#subscriber.subscribe(`${this.#lobby}:quiet`), this.#subscriber.unsubscribe(channel)])
+    else await this.#subscriber.sunsubscribe(channel)
   }
 
   onMessage (handler: (channel: string, bytes: Buffer) => void): void {
