@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { startRedisServer } from '../harness/redis-server.ts'
-import { refusedUpgrade } from '../harness/client.ts'
+import { refusedUpgrade, type Client } from '../harness/client.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
 import { fromNowOn, joinsAtLast, LEASE_MS, LinkedCluster, livesOf, REDIS_TIMEOUT_MS, settled, type Health } from './linked-cluster.ts'
@@ -47,6 +47,7 @@ void describe('Redis restarts empty', () => {
     await cluster.heals(t, 'all knew of who came afterwards', RESTORED_LIMIT_MS)
     for (const watcher of watchers) await watcher.fence()
     assert.deepEqual(heard('user_left', 'left', 'room_disbanded'), [])
+    assertNeverMissed([ana, ben, cleo])
     assert.deepEqual(heard('room_created'), watchers.map(({ info }) => `${info.user_id}: {"type":"room_created","data":{"room":"fresh"}}`))
     for (const client of [ana, cleo]) {
       if (client.all('degraded').length < 2) await client.next('degraded')
@@ -90,6 +91,39 @@ void describe('Redis restarts empty', () => {
     await cluster.says(ana, cleo)
   })
 })
+
+void test('an instance that has started since the others renewed their leases is waited for all the same when Redis has forgotten everything', async t => {
+  // The first one does not renew again before all is over.
+  const env = { LEASE_MS: '30000' }
+  const cluster = await LinkedCluster.start({ instances: 1, env })
+  t.after(() => cluster.stop())
+  const { link } = await cluster.add(env)
+  const [ana, ben, cleo] = await cluster.gather(t, 'young', [0, 'ana'], [0, 'ben'], [1, 'cleo'])
+  assert.ok(ana && ben && cleo)
+  const heard = fromNowOn(ana, ben, cleo)
+  await link.cut() // the young one comes back later than the other
+  await cluster.restartEmpty()
+  await settled(t, 'the first instance had put its members back', RESTORED_LIMIT_MS, async () =>
+    (await cluster.rooms.find('young'))?.members.size === 2 ? undefined : 'they are not there yet')
+  const dora = await cluster.open(t, 0, 'dora')
+  assert.equal((await dora.refused({ type: 'join', room: 'young' })).code, 'unavailable', 'a room that is not whole lets nobody in')
+  await link.heal()
+  await cluster.heals(t, 'the members of both were there', RESTORED_LIMIT_MS)
+  await cluster.says(ana, ben, cleo)
+  await cluster.says(cleo, ana, ben)
+  assert.deepEqual(heard('user_left', 'room_disbanded'), [])
+  assertNeverMissed([ana, ben, cleo])
+})
+
+/** Nobody was told a whole of the room in which one of its members was missing: that would be a leave that has not been. */
+function assertNeverMissed (members: Client[]): void {
+  for (const member of members) {
+    for (const { data } of member.all('resynced')) {
+      const told = data.members.map(({ connection_id }) => connection_id)
+      for (const { id, info } of members) assert.ok(told.includes(id), `${member.info.user_id} was told of a room without ${info.user_id}`)
+    }
+  }
+}
 
 void test('instances that start while Redis is down are up and say so, and serve soon after it has come', async t => {
   const redis = await startRedisServer()
