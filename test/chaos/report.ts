@@ -36,7 +36,7 @@ export class Progress {
 }
 
 /** What went wrong, and all that helps to find out why. */
-export function describeFailure ({ what, sessions, at, round, roundBegan }: Failure, cluster: Cluster, again: string): string {
+export async function describeFailure ({ what, sessions, at, round, roundBegan }: Failure, cluster: Cluster, again: string): Promise<string> {
   const lines = [`FAILED at ${at.toFixed(0)}: ${what}`]
   if (round !== undefined) {
     lines.push('', `Round ${round.index} began at ${roundBegan.toFixed(0)} (all times in ms):`)
@@ -50,8 +50,8 @@ export function describeFailure ({ what, sessions, at, round, roundBegan }: Fail
     lines.push('', `${view.userId} (${connection.id}), on instance ${connection.instance}, its last frames (< received, > sent):`)
     for (const entry of connection.history) lines.push(`  ${entry.length > 400 ? `${entry.slice(0, 400)}…` : entry}`)
   }
-  for (const { index, logs } of cluster.instances) {
-    lines.push('', `Last of the log of instance ${index}:`)
+  for (const { index, logs, url } of cluster.instances) {
+    lines.push('', `Instance ${index} says of itself: ${await healthText(url)}`, 'The last of its log:')
     for (const line of logs.slice(-LOG_LINES)) lines.push(`  ${line.slice(0, 600)}`)
   }
   lines.push('', `Run it again: ${again}`)
@@ -65,4 +65,12 @@ export function faultText ({ kind, instance, lasts }: PlannedFault): string {
 
 function actionText (action: Action): string {
   return `user-${action.who} ${action.what}${action.what === 'join' ? ` ${action.room}` : ''}`
+}
+
+async function healthText (url: string): Promise<string> {
+  try {
+    return await (await fetch(`${url}/health`, { signal: AbortSignal.timeout(1000) })).text()
+  } catch (error) {
+    return `nothing (${(error as Error).message})`
+  }
 }

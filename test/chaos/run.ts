@@ -42,7 +42,7 @@ export async function runChaos (options: ChaosOptions): Promise<Outcome> {
     await run.play()
     return { failure: undefined, summary: run.summary }
   } catch (error) {
-    return { failure: describeFailure(run.failureOf(error), cluster, options.again), summary: run.summary }
+    return { failure: await describeFailure(run.failureOf(error), cluster, options.again), summary: run.summary }
   } finally {
     run.end()
     await cluster.end()
