@@ -1,15 +1,13 @@
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import assert from 'node:assert/strict'
 import { startRedisServer } from '../harness/redis-server.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
+import { makeCertificates } from './certificates.ts'
 import { Pair } from './pair.ts'
 
-// Made for these tests, good for a hundred years. The key of the CA is gone.
-const [cert, key, ca] = ['server.crt', 'server.key', 'ca.crt'].map(name => fileURLToPath(new URL(`certificates/${name}`, import.meta.url))) as [string, string, string]
-
 void test('Over TLS, with a certificate of a CA of one\'s own, rooms work across instances; without that CA no instance trusts the server', async t => {
+  const { cert, key, ca } = await makeCertificates(t)
   const redis = await startRedisServer({ password: 'of/@:the server', tls: { cert, key, ca } })
   t.after(() => redis.stop())
   await Promise.all([
