@@ -20,7 +20,7 @@ const REFUSED_MS = 2000
 /** Decorates `turnipRooms`, and has the instance serve once other instances can reach it. */
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipBroker: broker, turnipPresence: presence, turnipLeases: leases, turnipMetrics: metrics, turnipLifecycle: lifecycle, turnipRedis: redis, log } = fastify
-  let isClosing = false
+  const closing = new AbortController()
   const listeners = new Set<(isUp: boolean) => void>()
   const rooms = new RoomService({
     presence,
@@ -47,7 +47,7 @@ export default fp(async (fastify: FastifyInstance) => {
 
   /** Boot does not wait for Redis. A server that refuses us (no right to subscribe, say) is asked again when it is back. */
   async function open ({ commands, subscriber }: RedisConnections): Promise<void> {
-    while (lifecycle.phase === 'starting' && !isClosing) {
+    while (lifecycle.phase === 'starting' && !closing.signal.aborted) {
       try {
         if (commands.status === 'ready' && subscriber.status === 'ready' && await rooms.open()) lifecycle.phase = 'serving'
       } catch (error) {
@@ -60,7 +60,7 @@ export default fp(async (fastify: FastifyInstance) => {
 
   // Closed before the connections to Redis are: hooks run in reverse order of registration.
   fastify.addHook('onClose', async () => {
-    isClosing = true
+    closing.abort()
     await rooms.close()
   })
 }, { name: 'turnip-rooms', dependencies: ['turnip-config', 'turnip-metrics', 'turnip-lifecycle', 'turnip-broker', 'turnip-presence'] })

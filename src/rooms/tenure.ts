@@ -182,13 +182,16 @@ export class Tenure {
   /** @param former how many instances there were: they, too, put their members back */
   async #rebuild (former: number): Promise<void> {
     const { reconciler, hub, log } = this.#options
-    log.warn({ instances: former }, 'the store has lost its memory: every instance puts its members back')
     const until = performance.now() + this.#leaseMs
+    // The last renewal knows nothing of an instance that has started since; rosters do, once it has a member of theirs.
+    const others = new Set(hub.rosters.flatMap(roster => [...roster.instances]))
+    const awaited = Math.max(former, others.size + 1)
+    log.warn({ instances: awaited }, 'the store has lost its memory: every instance puts its members back')
     await reconciler.doubtAll(hub.rosters.map(({ room }) => room), 'forgotten')
     this.#hasRestored = true
     while (!this.#stopped && performance.now() < until) {
       await this.#renew()
-      if (this.#restored >= former) break
+      if (this.#restored >= awaited) break
       await delay(REBUILD_PAUSE_MS, undefined, { ref: false })
     }
     if (--this.#rebuilds > 0) return // once more, as it was lost again meanwhile
