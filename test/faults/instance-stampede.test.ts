@@ -7,7 +7,7 @@ import type { TurnipProcess } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
 import { InstanceCluster, quantile } from './instance-cluster.ts'
 
-const CLIENTS = Number(process.env.STAMPEDE_CLIENTS ?? 2000)
+const CLIENTS = Number(process.env.STAMPEDE_CLIENTS ?? 1000)
 const CLIENTS_A_ROOM = 4
 /** So many come at a time before the fault. */
 const AT_ONCE = 100
