@@ -188,12 +188,14 @@ export class Tenure {
     const awaited = Math.max(former, others.size + 1)
     log.warn({ instances: awaited }, 'the store has lost its memory: every instance puts its members back')
     await reconciler.doubtAll(hub.rosters.map(({ room }) => room), 'forgotten')
-    this.#hasRestored = true
     while (!this.#stopped && performance.now() < until) {
+      // Ends are announced when all are back: one that does not hear yet would miss them.
+      this.#hasRestored = !this.#isDeaf
       await this.#renew()
       if (this.#restored >= awaited) break
       await delay(REBUILD_PAUSE_MS, undefined, { ref: false })
     }
+    this.#hasRestored = true
     if (--this.#rebuilds > 0) return // once more, as it was lost again meanwhile
     reconciler.isRebuilding = false
     await reconciler.settleAll()

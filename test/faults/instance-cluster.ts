@@ -25,7 +25,7 @@ export class Member {
 
   constructor (client: Client) {
     this.client = client
-    this.view = new View(client.info)
+    this.view = new View(client.info, { mayStartOver: true })
   }
 
   get id (): string { return this.client.id }
