@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test, type TestContext } from 'node:test'
+import { within } from '../../src/redis/deadline.ts'
 import { Client } from '../harness/client.ts'
 import { LEASE_MS, LinkedCluster, livesOf, settled } from './linked-cluster.ts'
 
 /** How long until everybody knows the same after the last fault, ms. */
 const CONVERGED_LIMIT_MS = LEASE_MS + 5000
+
+/** How long a command may take to come whose reply is to be lost, ms. */
+const LOST_LIMIT_MS = 10_000
 
 /** How a reply gets lost: the connection breaks, or it hangs and the reply comes when it is of no use any more. */
 const FAULTS = [['breaks', 'cut'], ['hangs', 'hold']] as const
@@ -34,7 +38,7 @@ void describe('The reply of Redis is lost after a script ran', { concurrency: tr
         const lost = link.loseReply(([name, ...words]) =>
           name?.startsWith('EVAL') === true && words.includes(`turnip:development:room:{${room}}`) && words.some(word => word.includes(id)), then)
         await act()
-        const lostOn = await lost
+        const lostOn = await within(LOST_LIMIT_MS, lost)
         if (then === 'hold') await passOfTimeout()
         else await cluster.notices(0, lostOn)
         await link.heal()
