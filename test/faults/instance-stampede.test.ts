@@ -15,6 +15,8 @@ const BACK_LIMIT_MS = 10_000
 /** A server that is only busy answers within this, ms; one whose loop is starved does not. */
 const LIVE_LIMIT_MS = 3000
 const PROBE_MS = 100
+/** How long until a join that could not be done is tried again, ms. */
+const RETRY_MS = 500
 
 /** One that comes back at once when its connection drops; it keeps no frames, as there are thousands of it. */
 class Returner {
@@ -57,6 +59,9 @@ class Returner {
         if (text.startsWith('{"type":"joined"')) {
           socket.removeAllListeners().on('error', () => {})
           resolve(undefined)
+        } else if (text.includes('"code":"unavailable"')) { // told to try again
+          this.told++
+          setTimeout(() => { socket.send(JSON.stringify({ type: 'join', room: this.#room })) }, RETRY_MS)
         } else if (text.startsWith('{"type":"error"')) reject(new Error(text))
       })
     })
