@@ -4,8 +4,8 @@
  *
  * Guarantees of every implementation:
  * - Records of one sender reach one receiver in the order sent, and at most once.
- * - `send` never blocks and never throws. Records may be lost when the connection or the receiver is: a receiver
- *   notices by the versions of its rooms.
+ * - `send` never blocks and never throws. Records may be lost when the connection or the receiver is. A receiver is then
+ *   told that it missed something, as soon as it can be, by whoever lost it; one that could not be reached knows by itself.
  * - What waits to leave is bounded: by INBOX_QUEUE_BYTES, and by twice as much for what is vital.
  */
 import type { LobbyEvent } from './lobby-event.ts'
@@ -22,6 +22,8 @@ export interface BrokerHandlers {
   onInterrupted: () => void
   /** It can be reached again, after it could not. */
   onRestored: () => void
+  /** Another instance could not pass on a record to this one. */
+  onMissed: () => void
 }
 
 /** What was sent to other instances since the start. Plain numbers, read when scraped. */

@@ -5,6 +5,7 @@ import type { RedisClient } from '../redis/connections.ts'
 import { within } from '../redis/deadline.ts'
 import type { LobbyEvent } from './lobby-event.ts'
 import type { Measure } from '../redis/measure.ts'
+import { Misses } from './misses.ts'
 
 /**
  * First byte of every batch. Instances of two versions of Turnip may share a Redis during a rolling update: a batch
@@ -41,6 +42,8 @@ interface Outgoing { readonly parts: Buffer[], bytes: number }
  * A broker over Redis pub/sub: one channel an instance, one PUBLISH a turn and a destination.
  *
  *     batch: format u8 | (length u32 BE | record)…
+ *
+ * A batch without records says that one before it was lost.
  */
 export class RedisBroker implements Broker {
   readonly nonce: string
@@ -50,6 +53,7 @@ export class RedisBroker implements Broker {
   /** What is to be heard, through every reconnection. */
   readonly #heard = new Set<string>()
   readonly #queues = new Map<string, Outgoing>()
+  readonly #misses: Misses
   #handlers: BrokerHandlers | undefined
   #retrying = false
 
@@ -59,6 +63,7 @@ export class RedisBroker implements Broker {
     const { names } = options
     const inbox = names.inbox(this.nonce)
     this.#channels = createChannels(options, names.lobby)
+    this.#misses = new Misses(instance => this.#publish(instance, Buffer.of(BATCH_FORMAT)))
     this.#channels.onMessage((channel, message) => {
       if (channel === inbox) this.#receive(message)
       else if (channel === names.lobby) this.#hear(message)
@@ -78,9 +83,11 @@ export class RedisBroker implements Broker {
   send (instance: string, record: Buffer, vital = false): boolean {
     const { status } = this.#options.commands
     const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
-    if (status !== 'ready') return false
     let queue = this.#queues.get(instance)
-    if (this.#channels.backlog + (queue?.bytes ?? 0) + record.length > limit) return false
+    if (status !== 'ready' || this.#channels.backlog + (queue?.bytes ?? 0) + record.length > limit) {
+      if (vital) this.#misses.add(instance)
+      return false
+    }
     if (queue === undefined) {
       if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
       queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
@@ -110,6 +117,7 @@ export class RedisBroker implements Broker {
 
   async close (): Promise<void> {
     this.#handlers = undefined
+    this.#misses.stop()
     await this.#flush()
   }
 
@@ -135,23 +143,29 @@ export class RedisBroker implements Broker {
   async #flush (): Promise<void> {
     const queues = [...this.#queues]
     this.#queues.clear()
-    await Promise.all(queues.map(([instance, { parts, bytes }]) => this.#publish(instance, Buffer.concat(parts, bytes))))
+    await Promise.all(queues.map(async ([instance, { parts, bytes }]) => {
+      if (!await this.#publish(instance, Buffer.concat(parts, bytes))) this.#misses.add(instance)
+    }))
   }
 
-  async #publish (instance: string, batch: Buffer): Promise<void> {
+  /** @returns whether the instance has heard it. Never rejects. */
+  async #publish (instance: string, batch: Buffer): Promise<boolean> {
     const { names, measure, log } = this.#options
     try {
       this.traffic.publishes++
       this.traffic.bytes += batch.length
-      await measure('publish', () => this.#channels.publish(names.inbox(instance), batch))
+      const receivers = await measure('publish', () => this.#channels.publish(names.inbox(instance), batch))
+      return receivers > 0
     } catch (error) {
-      // Its receiver notices by the versions of its rooms. The connection's own log says that Redis is away.
+      // The connection's own log says that Redis is away.
       log.debug({ err: error, instance, bytes: batch.length }, 'a batch for another instance was lost')
+      return false
     }
   }
 
   #receive (batch: Buffer): void {
     if (batch[0] !== BATCH_FORMAT) return
+    if (batch.length === 1) this.#handlers?.onMissed()
     for (let at = 1, end; at < batch.length; at = end) {
       end = batch.length
       try {

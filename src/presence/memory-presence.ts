@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import type { Change, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
+import type { Change, LastLeave, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
 
 interface Room { readonly epoch: string, version: number, readonly members: Map<string, Member> }
+
+/** The version of an end that nobody has kept: after all others. */
+const AFTER_ALL = Number.MAX_SAFE_INTEGER
 
 /** Presence in this process: for one instance, without Redis. A call takes effect before it returns. */
 export class MemoryPresence implements Presence {
@@ -56,10 +59,11 @@ export class MemoryPresence implements Presence {
   /** Memory forgets nothing and nobody is reaped: a life that is not there was ended on purpose. */
   async reconcile (name: string, instance: string, members: readonly Member[], known: Position | undefined): Promise<Reconciled> {
     const room = this.#rooms.get(name)
-    if (known !== undefined && known.epoch !== room?.epoch && members.length > 0) return { kind: 'disbanded', version: known.version + 1, reason: 'user_requested' }
-    if (room === undefined) return { kind: 'gone', emptied: false }
+    if (known !== undefined && known.epoch !== room?.epoch && members.length > 0) return { kind: 'disbanded', version: AFTER_ALL, reason: 'user_requested' }
+    if (room === undefined) return { kind: 'gone', last: undefined }
     const wanted = new Map(members.map(member => [member.connection_id, member]))
     const changes: RosterChange[] = []
+    let last: LastLeave | undefined
     for (const [id, member] of wanted) {
       if (room.members.has(id)) continue
       room.members.set(id, member)
@@ -69,11 +73,12 @@ export class MemoryPresence implements Presence {
       if (holder !== instance || wanted.has(id)) continue
       room.members.delete(id)
       changes.push({ kind: 'left', version: ++room.version, connectionId: id })
+      last = { epoch: room.epoch, connectionId: id }
     }
-    if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false }
+    if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false, last: undefined }
     this.#rooms.delete(name)
     this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'last_member_left' })
-    return { kind: 'gone', emptied: true }
+    return { kind: 'gone', last }
   }
 
   release (): void {}

@@ -47,10 +47,13 @@ export type Since = 'kept' | 'lapsed' | 'forgotten'
 export type Reconciled =
   /** The life that the instance knew was ended on purpose; its members are in no room. */
   | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
-  /** There is no such room, and the instance has no member for it. `emptied`: it ended by this call. */
-  | { readonly kind: 'gone', readonly emptied: boolean }
+  /** There is no such room, and the instance has no member for it. */
+  | { readonly kind: 'gone', readonly last: LastLeave | undefined }
   /** The room as it is. `restored`: the store had lost it, and knows the members of this instance again, no others. */
-  | { readonly kind: 'held', readonly snapshot: Snapshot, readonly changes: RosterChange[], readonly restored: boolean }
+  | { readonly kind: 'held', readonly snapshot: Snapshot, readonly changes: RosterChange[], readonly restored: boolean, readonly last: LastLeave | undefined }
+
+/** A leave that ended a life of the room, by this call or not long ago: the answer to it may have been lost. */
+export interface LastLeave { readonly epoch: string, readonly connectionId: string }
 
 /** A call that had no effect: the store is away, or has refused it. */
 export class NotDone extends Error {
@@ -84,8 +87,9 @@ export interface Presence {
    * @param instance the nonce of the caller
    * @param members its members, in the order they joined; none: it has none there any more
    * @param known what it knows of the room; undefined when it knows nothing
+   * @param leaver connection_id of the last of its members that have left since; it ended a life that the store forgot
    */
-  reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled>
+  reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver?: string): Promise<Reconciled>
 
   /** No member of this instance is in the room any more, nor on its way: it need not be kept in mind for it. Never throws. */
   release (room: string): void

@@ -4,7 +4,7 @@ import type { RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
 import { nonceOf, noncesOf, type LeaseNames, type RedisLeases } from './redis-leases.ts'
 import { carryOut, withScripts, type Scripts } from './scripts.ts'
-import { NotDone, type Change, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
+import { NotDone, type Change, type LastLeave, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
 
 /** How long a room outlives the last instance that renewed it, ms: the safety net for a cluster that died as a whole. */
 const ROOM_TTL_MS = 600_000
@@ -15,7 +15,7 @@ const LATE = new Error('The command reached Redis after its deadline')
 
 /** Names of keys and channels. */
 export interface RedisNames extends LeaseNames {
-  /** Where the end of a room's life stands; in the room's slot of a Cluster. */
+  /** How a life of a room ended lately; in the room's slot of a Cluster. */
   tombstone (name: string): string
 }
 
@@ -62,7 +62,7 @@ export class RedisPresence implements Presence {
 
   async leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
     const { names } = this.#options
-    const answer = await this.#run('leave', () => this.#redis.turnipLeave(names.room(room), connectionId, names.lobby, room))
+    const answer = await this.#run('leave', () => this.#redis.turnipLeave(names.room(room), names.tombstone(room), connectionId, names.lobby, room, this.#tombstoneTtlMs))
     if (answer === null) return undefined
     const [epoch, version, emptied, holders] = answer
     return { epoch, version, emptied: emptied === 1, instances: noncesOf(holders) }
@@ -78,22 +78,23 @@ export class RedisPresence implements Presence {
     return { epoch, version, instances: noncesOf(holders) }
   }
 
-  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled> {
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver = ''): Promise<Reconciled> {
     const { names, leases } = this.#options
     const answer = await this.#run('reconcile', async () => {
       if (members.length > 0) await this.#mark(room)
       return await this.#redis.turnipReconcile(
         names.room(room), names.tombstone(room), instance, leases.holder, known?.epoch ?? '', known?.version ?? 0, since,
-        randomUUID(), ROOM_TTL_MS, this.#tombstoneTtlMs, leases.deadline, names.lobby, room,
+        randomUUID(), ROOM_TTL_MS, this.#tombstoneTtlMs, leases.deadline, names.lobby, room, leaver,
         ...members.flatMap(member => [member.connection_id, member.joined_at, jsonOf(member)]))
     })
     switch (answer[0]) {
       case 'late': throw new NotDone(LATE)
       case 'disbanded': return { kind: 'disbanded', version: answer[1], reason: answer[2] as DisbandReason }
-      case 'gone': return { kind: 'gone', emptied: answer[1] === 1 }
+      case 'gone': return { kind: 'gone', last: lastOf(answer[1]) }
       case 'held': {
-        const snapshot = snapshotOf(answer[3])
-        return { kind: 'held', snapshot, changes: changesOf(answer[2], snapshot), restored: answer[1] === 1 }
+        const [, last, restored, changes, fields] = answer
+        const snapshot = snapshotOf(fields)
+        return { kind: 'held', snapshot, changes: changesOf(changes, snapshot), restored: restored === 1, last: lastOf(last) }
       }
     }
   }
@@ -161,6 +162,10 @@ function joinOf (value: string): { version: number, member: Member } {
   const [version = '', joinedAt = '', holder = ''] = value.split(' ', 3)
   const info = JSON.parse(value.slice(version.length + joinedAt.length + holder.length + 3)) as Pick<Member, 'connection_id' | 'user_id' | 'username'>
   return { version: Number(version), member: { ...info, instance: nonceOf(holder), joined_at: Number(joinedAt) } }
+}
+
+function lastOf ([epoch, connectionId]: readonly string[]): LastLeave | undefined {
+  return epoch === undefined || connectionId === undefined ? undefined : { epoch, connectionId }
 }
 
 /** @param flat kind, connection_id and version in turn */

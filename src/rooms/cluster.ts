@@ -5,10 +5,10 @@
 import type { Broker } from '../broker/broker.ts'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
 import type { Leases } from '../presence/leases.ts'
-import type { Position, Presence, RosterChange } from '../presence/presence.ts'
+import type { Presence, RosterChange } from '../presence/presence.ts'
 import { Hub } from './hub.ts'
 import { decodeRecord } from './record.ts'
-import { Reconciler, type DoubtCause } from './reconciler.ts'
+import { Reconciler, type DoubtCause, type Leaver } from './reconciler.ts'
 import { Relay } from './relay.ts'
 import type { Roster } from './roster.ts'
 import type { Seat } from './seat.ts'
@@ -108,7 +108,8 @@ export class Cluster {
       onRecord: record => { this.hub.receive(decodeRecord(record)) },
       onLobby: event => { this.#owner.onLobby(event) },
       onInterrupted: () => { this.#tenure?.deaf(true) },
-      onRestored: () => { void this.#heardAgain() }
+      onRestored: () => { void this.#heardAgain() },
+      onMissed: () => { void this.#upkeep.checkAll() }
     })
     this.#upkeep.start()
     return await this.#tenure?.start() ?? true
@@ -148,11 +149,10 @@ export class Cluster {
 
   /**
    * It is not known whether something asked of the store about a room has happened: the room is set right.
-   * @param known what was known of it, where its roster may be gone
-   * @param onSettled called when it is right, for a member that has left: whether it was the last
+   * @param leaver a member that the store may not have taken out
    */
-  doubt (room: string, known?: Position, onSettled?: (emptied: boolean) => void): void {
-    this.#reconciler.doubt(room, 'answer', known, onSettled)
+  doubt (room: string, leaver?: Leaver): void {
+    this.#reconciler.doubt(room, 'answer', leaver)
   }
 
   /** Tries to set a room right at once. Resolves after one attempt, whatever came of it. */
@@ -173,7 +173,7 @@ export class Cluster {
 
   /** What was said while nobody could reach this instance is lost. */
   async #heardAgain (): Promise<void> {
-    await this.#upkeep.check(this.hub.rosters)
+    await this.#upkeep.checkAll()
     await this.#reconciler.settleAll()
     this.#tenure?.deaf(false)
   }

@@ -52,7 +52,9 @@ export class Hub {
     arrival.records = []
     arrival.bytes = 0
     for (const record of records) this.receive(record)
-    if (arrival.joins === 0) for (const done of arrival.onDone) done()
+    if (arrival.joins > 0) return
+    for (const roster of this.lives(room)) this.release(roster)
+    for (const done of arrival.onDone) done()
   }
 
   /** Waits until no join of a room is under way; undefined when none is. */
@@ -76,9 +78,9 @@ export class Hub {
     return roster
   }
 
-  /** Forgets a roster that nobody here needs any more. */
+  /** Forgets a roster that nobody here needs any more. A join under way needs what has come for the roster before its turn. */
   release (roster: Roster): void {
-    if (!roster.ended && roster.isAttended) return
+    if (!roster.ended && (roster.isAttended || this.#arrivals.has(roster.room))) return
     const lives = this.lives(roster.room).filter(life => life !== roster)
     if (lives.length > 0) this.#rooms.set(roster.room, lives)
     else this.#rooms.delete(roster.room)

@@ -19,6 +19,14 @@ const CONCURRENCY = 64
 /** Why a room came into doubt; a label of a metric. */
 export type DoubtCause = 'answer' | 'gap' | 'position' | 'reconnect' | 'lapsed' | 'forgotten'
 
+/** A member that has left, as far as its peer was told, and waits to hear whether it was the last. */
+export interface Leaver {
+  readonly connectionId: string
+  /** Of the life that it left, and the version it knew. */
+  readonly known: Position
+  tell (wasLast: boolean): void
+}
+
 /** A room in doubt. */
 interface Doubt {
   readonly room: string
@@ -26,8 +34,7 @@ interface Doubt {
   since: Since
   /** What was known of the room, for when its roster is gone. */
   known: Position | undefined
-  /** Leavers, to be told whether they were the last. */
-  leavers: Array<(emptied: boolean) => void>
+  leavers: Leaver[]
   /** The attempt under way. */
   attempt: Promise<void> | undefined
   /** Something has happened since the attempt under way began. */
@@ -72,11 +79,10 @@ export class Reconciler {
 
   /**
    * A room is in doubt from now on, until it is set right.
-   * @param known what was known of it, where its roster may be gone by then
-   * @param onSettled called when it is, for a member that has left: whether it was the last
+   * @param leaver a member that the store may not have taken out
    */
-  doubt (room: string, cause: DoubtCause, known?: Position, onSettled?: (emptied: boolean) => void): void {
-    const doubt = this.#add(room, cause, known, onSettled)
+  doubt (room: string, cause: DoubtCause, leaver?: Leaver): void {
+    const doubt = this.#add(room, cause, leaver)
     setImmediate(() => { void this.#attempt(doubt) }) // with the next ones of this turn
   }
 
@@ -123,16 +129,16 @@ export class Reconciler {
     for (const timer of this.#graceTimers) clearTimeout(timer)
   }
 
-  #add (room: string, cause: DoubtCause, known?: Position, onSettled?: (emptied: boolean) => void): Doubt {
+  #add (room: string, cause: DoubtCause, leaver?: Leaver): Doubt {
     let doubt = this.#doubts.get(room)
     if (doubt === undefined) {
-      doubt = { room, cause, since: sinceOf(cause, 'kept'), known, leavers: [], attempt: undefined, isStale: false }
+      doubt = { room, cause, since: sinceOf(cause, 'kept'), known: undefined, leavers: [], attempt: undefined, isStale: false }
       this.#doubts.set(room, doubt)
     }
     doubt.since = sinceOf(cause, doubt.since)
     doubt.isStale = doubt.attempt !== undefined
-    doubt.known ??= known
-    if (onSettled !== undefined) doubt.leavers.push(onSettled)
+    if (leaver !== undefined) doubt.leavers.push(leaver)
+    doubt.known ??= leaver?.known // its roster may be gone by the time
     return doubt
   }
 
@@ -156,15 +162,20 @@ export class Reconciler {
     doubt.since = 'kept' // what is found out from now on is for the next attempt
     roster?.suspend()
     try {
-      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since)
+      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since, leavers.at(-1)?.connectionId)
       if (this.isRebuilding && found.kind === 'held') {
         doubt.since = graver(since, doubt.since)
         roster?.resume()
         doubt.leavers.unshift(...leavers)
       } else {
         this.#takeOver(doubt, roster, found)
-        const emptied = found.kind === 'gone' && found.emptied
-        for (const [i, tell] of leavers.entries()) tell(emptied && i === leavers.length - 1)
+        if (found.kind === 'disbanded') { // nothing was said of what came after that life
+          doubt.known = undefined
+          doubt.leavers.unshift(...leavers)
+          return await this.#setRight(doubt)
+        }
+        const { last } = found
+        for (const { connectionId, known, tell } of leavers) tell(last?.epoch === known.epoch && last.connectionId === connectionId)
         this.#end(doubt)
       }
     } catch (error) {

@@ -14,7 +14,7 @@ import { Refusal } from '../protocol/refusal.ts'
 import { Cluster, type ClusterOptions, type RoomLog, type Standing } from './cluster.ts'
 import { mayWatch, opens } from './identity.ts'
 import { infoOf, type Peer } from './peer.ts'
-import { GAP_MS } from './reconciler.ts'
+import { GAP_MS, type Leaver } from './reconciler.ts'
 import { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
@@ -235,29 +235,32 @@ export class RoomService {
     if (seat === undefined) return
     const { roster } = seat
     const { room, epoch } = roster
-    const known = { epoch, version: roster.version }
     peer.seat = undefined
     roster.vacate(seat)
     this.#cluster.hub.release(roster)
     this.#watchers.moving(peer, epoch)
     this.counts.leaves++
-    const gone = (emptied: boolean): void => {
-      if (emptied) peer.send(disbandedFrame(room, 'last_member_left'))
-      this.#watchers.left(peer, { room, epoch }, emptied)
+    const leaver: Leaver = {
+      connectionId: peer.id,
+      known: { epoch, version: roster.version },
+      tell: wasLast => {
+        if (wasLast) peer.send(disbandedFrame(room, 'last_member_left'))
+        this.#watchers.left(peer, { room, epoch }, wasLast)
+      }
     }
     if (!this.#cluster.isCertain(room)) {
-      this.#cluster.doubt(room, known, gone)
+      this.#cluster.doubt(room, leaver)
       await this.#cluster.settle(room)
       return
     }
     try {
       const outcome = await this.#presence.leave(room, peer.id)
       if (outcome !== undefined) this.#cluster.pass(room, outcome.epoch, outcome.instances, { kind: 'left', version: outcome.version, connectionId: peer.id })
-      gone(outcome?.emptied ?? false)
+      leaver.tell(outcome?.emptied ?? false)
       this.#cluster.releaseUnused(room)
     } catch (error) {
       this.#log.debug({ err: error, room, connection_id: peer.id }, 'the store did not take a leave; it is made good later')
-      this.#cluster.doubt(room, known, gone)
+      this.#cluster.doubt(room, leaver)
     }
   }
 

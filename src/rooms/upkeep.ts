@@ -25,6 +25,7 @@ export class Upkeep {
   readonly #options: UpkeepOptions
   readonly #timers: NodeJS.Timeout[] = []
   #checking: Promise<void> | undefined
+  #checkingAll: Promise<void> | undefined
 
   constructor (options: UpkeepOptions) {
     this.#options = options
@@ -35,21 +36,35 @@ export class Upkeep {
     const { presence: { renewEveryMs }, leaseMs, hub } = this.#options
     if (renewEveryMs !== undefined) this.#every(renewEveryMs, () => this.#renew())
     // A room that lives here alone has nobody to miss a change of.
-    if (leaseMs !== undefined) this.#every(Math.min(CHECK_MS, leaseMs), () => this.check(hub.rosters.filter(({ isSpread }) => isSpread)))
+    if (leaseMs !== undefined) this.#every(Math.min(CHECK_MS, leaseMs), () => this.#check(hub.rosters.filter(({ isSpread }) => isSpread)))
   }
 
   stop (): void {
     for (const timer of this.#timers) clearInterval(timer)
   }
 
-  /** Compares rosters with the store. Resolves when those that are behind are in doubt; never rejects. One check runs at a time. */
-  async check (rosters: readonly Roster[]): Promise<void> {
-    while (this.#checking !== undefined) await this.#checking
-    this.#checking = this.#check(rosters).finally(() => { this.#checking = undefined })
+  /** Compares all rosters with the store. Resolves when those that are behind are in doubt; never rejects. */
+  async checkAll (): Promise<void> {
+    // Whoever asks while one waits for its turn is served by that one.
+    this.#checkingAll ??= this.#idle().then(async () => {
+      this.#checkingAll = undefined
+      await this.#check(this.#options.hub.rosters)
+    })
+    await this.#checkingAll
+  }
+
+  /** One check runs at a time. */
+  async #check (rosters: readonly Roster[]): Promise<void> {
+    await this.#idle()
+    this.#checking = this.#compareAll(rosters).finally(() => { this.#checking = undefined })
     await this.#checking
   }
 
-  async #check (rosters: readonly Roster[]): Promise<void> {
+  async #idle (): Promise<void> {
+    while (this.#checking !== undefined) await this.#checking
+  }
+
+  async #compareAll (rosters: readonly Roster[]): Promise<void> {
     const { presence, log } = this.#options
     const suspects: Array<() => void> = []
     try {

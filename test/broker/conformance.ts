@@ -19,6 +19,7 @@ export class Receiver {
   readonly events: LobbyEvent[] = []
   interruptions = 0
   restorations = 0
+  misses = 0
   /** A handler's fault, when there is one: called with each record first. */
   fault: (record: string) => void = () => {}
   #wake: () => void = () => {}
@@ -32,7 +33,8 @@ export class Receiver {
     },
     onLobby: (event: LobbyEvent): void => { this.events.push(event); this.#wake() },
     onInterrupted: (): void => { this.interruptions++ },
-    onRestored: (): void => { this.restorations++; this.#wake() }
+    onRestored: (): void => { this.restorations++; this.#wake() },
+    onMissed: (): void => { this.misses++; this.#wake() }
   }
 
   /** Resolves once a record or an event has come that satisfies. */
@@ -101,7 +103,7 @@ export function testBroker (name: string, openKit: (t: TestContext) => Promise<B
     await open(a)
     const got: Buffer[] = []
     let wake = (): void => {}
-    await b.open({ onRecord: record => { got.push(record); wake() }, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {} })
+    await b.open({ onRecord: record => { got.push(record); wake() }, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {}, onMissed: () => {} })
     await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), async records => {
       got.length = 0
       for (const record of records) a.send('b', Buffer.from(record))

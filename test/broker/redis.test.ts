@@ -175,12 +175,42 @@ test('two realms of one Redis do not hear each other, whatever their names are',
   assert.deepEqual([in1.records, in2.records], [['one'], ['two']])
 })
 
+test('who missed a record because nobody heard it is told so when it hears, once, and who missed nothing is not', async t => {
+  const { make } = await openKit(t)
+  const [a, b, c] = [await make('a'), await make('b'), await make('c')]
+  await open(a)
+  const other = await open(c)
+  a.send('b', Buffer.from('lost'))
+  await fence(a, 'c', other)
+  const inbox = await open(b)
+  await inbox.until(() => inbox.misses > 0)
+  await fence(a, 'b', inbox)
+  assert.deepEqual([inbox.misses, inbox.records, other.misses], [1, [], 0])
+})
+
+test('a change that could not leave for want of Redis is told as missed when it is back', async t => {
+  const own = await startRedisServer()
+  t.after(async () => { await own.kill() })
+  const { make } = await openKit(t, { port: own.port })
+  const [a, b] = [await make('a'), await make('b')]
+  await open(a)
+  const inbox = await open(b)
+  const closed = happens(a.commands, 'close')
+  await own.kill()
+  await closed
+  assert.equal(a.send('b', Buffer.from('lost'), true), false)
+  const again = await startRedisServer({ port: own.port })
+  t.after(async () => { await again.stop() })
+  await inbox.until(() => inbox.misses > 0)
+  assert.deepEqual(inbox.records, [])
+})
+
 test('an inbox that Redis did not allow at first is heard once, not twice, when it does', async t => {
   const { make, redis, names } = await openKit(t)
   await redis.call('ACL', 'SETUSER', 'late', 'on', '>pw', '+@all', '~*', 'resetchannels')
   const [a, b] = [await make('a'), await make('b', { username: 'late', password: 'pw' })]
   await open(a)
-  await assert.rejects(b.open({ onRecord: () => {}, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {} }), /NOPERM/)
+  await assert.rejects(b.open({ onRecord: () => {}, onLobby: () => {}, onInterrupted: () => {}, onRestored: () => {}, onMissed: () => {} }), /NOPERM/)
   await redis.call('ACL', 'SETUSER', 'late', `&${names.inbox('b')}`)
   const inbox = await open(b)
   a.send('b', Buffer.from('once'))

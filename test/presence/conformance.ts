@@ -190,9 +190,9 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
   test(`${name}: reconciling with the last members gone ends the life, once`, async t => {
     const { first, second, announced } = await open(t)
     const known = await joined(first, 'r', member('a'))
-    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', emptied: true })
-    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', emptied: false })
-    assert.deepEqual(await second.reconcile('r', SECOND, [], undefined, 'kept'), { kind: 'gone', emptied: false })
+    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', last: { epoch: known.epoch, connectionId: 'a' } })
+    assert.equal((await first.reconcile('r', FIRST, [], known, 'kept')).kind, 'gone')
+    assert.equal((await second.reconcile('r', SECOND, [], undefined, 'kept')).kind, 'gone')
     assert.deepEqual((await announced()).map(({ type }) => type), ['room_created', 'room_disbanded'])
   })
 

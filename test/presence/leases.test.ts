@@ -137,7 +137,7 @@ test('a room whose last member left while the store had lost its memory ends onc
   const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
   const room = await joined(one.presence, 'r', member('a', 'one:1'))
   await redis.flushall()
-  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten'), { kind: 'gone', emptied: true })
+  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten', 'a'), { kind: 'gone', last: { epoch: room.epoch, connectionId: 'a' } })
   assert.equal((await two.presence.reconcile('r', 'two:1', [], room, 'forgotten')).kind, 'disbanded')
   await until('the end is announced', async () => events.length === 2)
   assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded'])

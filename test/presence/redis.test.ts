@@ -133,6 +133,24 @@ test('a join and a leave keep the expiry of a room that goes on', async t => {
   assert.ok(await redis.pttl(key) > 0)
 })
 
+test('the leave that ended a life is known for a while: its leaver can still be told', async t => {
+  const { first, second, redis } = await open(t)
+  const tombstone = createNames('test', 0).tombstone('r')
+  const life = await joined(first, 'r', member('a'))
+  await joined(second, 'r', member('b', SECOND))
+  await first.leave('r', 'a')
+  assert.equal(await redis.exists(tombstone), 0)
+  await second.leave('r', 'b')
+  const gone = { kind: 'gone', last: { epoch: life.epoch, connectionId: 'b' } }
+  assert.deepEqual(await second.reconcile('r', SECOND, [], life, 'kept', 'b'), gone)
+  assert.deepEqual(await first.reconcile('r', FIRST, [], life, 'kept', 'a'), gone)
+  assert.ok(await redis.pttl(tombstone) > 0)
+  const next = await joined(first, 'r', member('a'))
+  const found = await second.reconcile('r', SECOND, [], life, 'kept', 'b')
+  assert.deepEqual(found.kind === 'held' && [found.snapshot.epoch, found.last], [next.epoch, gone.last])
+  assert.deepEqual(await first.reconcile('r', FIRST, [], next, 'kept', 'a'), { kind: 'gone', last: { epoch: next.epoch, connectionId: 'a' } })
+})
+
 test('after SCRIPT FLUSH the next operation succeeds', async t => {
   const { first, redis } = await open(t)
   await redis.script('FLUSH')

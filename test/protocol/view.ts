@@ -21,11 +21,16 @@ export class View {
   readonly #last = new Map<string, number>()
   readonly #heard = new Set<string>()
   readonly #mayStartOver: boolean
+  readonly #mayLearnLate: boolean
 
-  /** @param mayStartOver whether a room may have ended behind the member's back (it was cut off): it then counts from 1 again */
-  constructor (self: PeerInfo, { mayStartOver = false } = {}) {
+  /**
+   * @param mayStartOver whether a room may have ended behind the member's back (it was cut off): it then counts from 1 again
+   * @param mayLearnLate whether answers of the store may be lost
+   */
+  constructor (self: PeerInfo, { mayStartOver = false, mayLearnLate = false } = {}) {
     this.self = self
     this.#mayStartOver = mayStartOver
+    this.#mayLearnLate = mayLearnLate
   }
 
   /** connection_ids, its own too, sorted. */
@@ -79,6 +84,8 @@ export class View {
         break
       case 'room_disbanded':
         if (frame.data.reason === 'last_member_left') {
+          // Where answers are lost, whether it was the last may turn out when it has long been elsewhere.
+          if (this.#mayLearnLate && frame.data.room !== this.room) break
           assert.equal(this.room, undefined, what)
           assert.equal(frame.data.room, this.#ended, what)
           this.#ended = undefined

@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test'
 import type { Broker, BrokerHandlers } from '../../src/broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../../src/broker/memory-broker.ts'
 import { MemoryPresence } from '../../src/presence/memory-presence.ts'
+import type { Leases } from '../../src/presence/leases.ts'
 import type { Change, Member, NewMember, Position, Presence, Reconciled, Since, Snapshot } from '../../src/presence/presence.ts'
 import type { ClientMessageOf } from '../../src/protocol/messages.ts'
 import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/rooms/record.ts'
@@ -42,8 +43,8 @@ export class FaultyPresence implements Presence {
     return await this.#pass('snapshot', room, async () => await this.#store.snapshot(room))
   }
 
-  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since): Promise<Reconciled> {
-    return await this.#pass('reconcile', room, async () => await this.#store.reconcile(room, instance, members, known, since))
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver?: string): Promise<Reconciled> {
+    return await this.#pass('reconcile', room, async () => await this.#store.reconcile(room, instance, members, known, since, leaver))
   }
 
   release (room: string): void { this.#store.release(room) }
@@ -73,6 +74,8 @@ export class FaultyBroker implements Broker {
   passes: (record: DataRecord | ChangeRecord, to: string) => boolean = () => true
   /** Whether anything can leave at all. */
   isUp = true
+  /** Where what arrives is handed over. */
+  handlers: BrokerHandlers | undefined
   readonly sent: Array<{ to: string, record: DataRecord | ChangeRecord }> = []
 
   constructor (broker: Broker) {
@@ -80,7 +83,11 @@ export class FaultyBroker implements Broker {
     this.nonce = broker.nonce
   }
 
-  async open (handlers: BrokerHandlers): Promise<void> { await this.#broker.open(handlers) }
+  async open (handlers: BrokerHandlers): Promise<void> {
+    this.handlers = handlers
+    await this.#broker.open(handlers)
+  }
+
   async hearLobby (on: boolean): Promise<void> { await this.#broker.hearLobby(on) }
   async close (): Promise<void> { await this.#broker.close() }
 
@@ -103,7 +110,7 @@ export interface Instance {
 export interface Cluster {
   exchange: MemoryExchange
   store: MemoryPresence
-  instance (nonce: string, options?: { maxMembers?: number, renewEveryMs?: number }): Promise<Instance>
+  instance (nonce: string, options?: { maxMembers?: number, renewEveryMs?: number, leases?: Leases }): Promise<Instance>
 }
 
 export function createCluster (t: TestContext): Cluster {
@@ -114,11 +121,11 @@ export function createCluster (t: TestContext): Cluster {
   return {
     exchange,
     store,
-    instance: async (nonce, { maxMembers = 0, renewEveryMs } = {}) => {
+    instance: async (nonce, { maxMembers = 0, renewEveryMs, leases } = {}) => {
       const presence = new FaultyPresence(store, renewEveryMs)
       const warnings: string[] = []
       const broker = new FaultyBroker(new MemoryBroker(nonce, exchange, { error: (_context, message) => { warnings.push(message) } }))
-      const rooms = new RoomService({ presence, broker, maxMembers, log: { debug: () => {}, info: () => {}, warn: (_context, message) => { warnings.push(message) } } })
+      const rooms = new RoomService({ presence, broker, leases, maxMembers, log: { debug: () => {}, info: () => {}, warn: (_context, message) => { warnings.push(message) } } })
       await rooms.open()
       t.after(async () => { await rooms.close() })
       return { rooms, presence, broker, warnings }

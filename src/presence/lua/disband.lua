@@ -15,6 +15,6 @@ local version = redis.call('HGET', room, '#version') + 1
 local holders = redis.call('HGET', room, '#instances')
 redis.call('DEL', room)
 -- whoever missed the end finds it here, and does not bring the room back
-redis.call('SET', tombstone, string.format('%s %d user_requested', epoch, version), 'PX', ttl)
+redis.call('SET', tombstone, string.format('%s %d user_requested -', epoch, version), 'PX', ttl)
 redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'user_requested' }))
 return { epoch, version, holders }

@@ -1,6 +1,7 @@
 -- Takes a member out of a room. Answers {epoch, version, emptied 0 or 1, holders as JSON}, or false when it is not in it.
--- KEYS[1] the room. ARGV: connection_id, lobby channel, room's name
-local room, id, lobby, name = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+-- KEYS: the room, its tombstone. ARGV: connection_id, lobby channel, room's name, ttl of the tombstone in ms
+local room, tombstone = KEYS[1], KEYS[2]
+local id, lobby, name, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local member = redis.call('HGET', room, id)
 if not member then return false end
@@ -13,6 +14,8 @@ holders[holder] = (holders[holder] or 0) - 1
 if holders[holder] <= 0 then holders[holder] = nil end
 if next(holders) == nil then
   redis.call('DEL', room)
+  -- where this answer is lost, the leaver finds out here that it was the last
+  redis.call('SET', tombstone, string.format('%s %d last_member_left %s', epoch, version, id), 'PX', ttl)
   redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'last_member_left' }))
   return { epoch, version, 1, '{}' }
 end
