@@ -1,9 +1,10 @@
 import type { EventEmitter } from 'node:events'
+import type { ConnectionOptions } from 'node:tls'
 import { Cluster, Redis, type RedisOptions as AllRedisOptions } from 'ioredis'
 import type { Config } from '../config.ts'
 import { parseAddress, type Access, type Address } from './address.ts'
 import { cut } from './cut.ts'
-import { connectorTo, MasterLocator, SlotLocator, type Locator } from './locator.ts'
+import { connectorTo, MasterLocator, SlotLocator, type Locator, type MasterLocatorOptions } from './locator.ts'
 import { within } from './deadline.ts'
 
 /** One server, the master that sentinels name, or a Cluster. */
@@ -39,17 +40,21 @@ export function retryStrategy (attempt: number): number {
   return Math.min(2000, 50 * 2 ** Math.min(attempt, 6)) * (0.5 + Math.random() / 2)
 }
 
-function accessOptions ({ tls, username, password }: Access, { redisPassword }: Config): RedisOptions {
-  const secret = password ?? (redisPassword === '' ? undefined : redisPassword)
-  return {
-    ...(username !== undefined && { username }),
-    ...(secret !== undefined && { password: secret }),
-    ...(tls && { tls: {} })
-  }
+interface Credentials { username: string | undefined, password: string | undefined, tls: ConnectionOptions | undefined }
+
+function accessOptions ({ username, password, tls }: Credentials): RedisOptions {
+  return { ...(username !== undefined && { username }), ...(password !== undefined && { password }), ...(tls !== undefined && { tls }), disableClientInfo: true }
 }
 
+function serverAccess ({ tls, username, password }: Access, { redisPassword }: Config): RedisOptions {
+  return accessOptions({ username, password: password ?? (redisPassword === '' ? undefined : redisPassword), tls: tls ? {} : undefined })
+}
+
+/** What a host may want for its own commands, and would change the meaning of ours. */
+const plainOptions = { keyPrefix: '', stringNumbers: false, enableAutoPipelining: false }
+
 function commonOptions ({ redisTimeoutMs }: Config): RedisOptions {
-  return { connectTimeout: redisTimeoutMs, retryStrategy, lazyConnect: true, disableClientInfo: true }
+  return { ...plainOptions, connectTimeout: redisTimeoutMs, retryStrategy, lazyConnect: true, disableClientInfo: true }
 }
 
 /** A script whose reply was lost may have run: no command is ever sent a second time behind our back. */
@@ -89,48 +94,55 @@ export function createConnections (config: Config, host: RedisClient | undefined
 
 function ofHost (config: Config, host: Redis): RedisConnections {
   const common = commonOptions(config)
-  return {
-    commands: host.duplicate({ ...common, ...commandOptions(config) }),
-    subscriber: host.duplicate({ ...common, ...subscriberOptions }),
-    masters: new Map(),
-    db: host.options.db ?? 0
-  }
+  const { sentinels, name = '', sentinelUsername, sentinelPassword, sentinelTLS, enableTLSForSentinelMode, tls, natMap, db = 0 } = host.options
+  const open = (options: RedisOptions): Redis => host.duplicate({ ...common, ...options })
+  if (sentinels == null) return { commands: open(commandOptions(config)), subscriber: open(subscriberOptions), masters: new Map(), db }
+  const endpoints = sentinels.map(({ host = '127.0.0.1', port = 26379 }) => ({ host, port }))
+  const access = accessOptions({ username: sentinelUsername ?? undefined, password: sentinelPassword ?? undefined, tls: sentinelTLS })
+  return ofMaster(config, open, { sentinels: endpoints, name, access, natMap }, enableTLSForSentinelMode === true ? tls : undefined, db)
 }
 
 function ofServer (config: Config, address: Address & { form: 'server' }): RedisConnections {
   const { server, db = config.redisDb } = address
-  const common: RedisOptions = { ...commonOptions(config), ...accessOptions(address, config), ...server, db }
+  const common: RedisOptions = { ...commonOptions(config), ...serverAccess(address, config), ...server, db }
   return { commands: new Redis({ ...common, ...commandOptions(config) }), subscriber: new Redis({ ...common, ...subscriberOptions }), masters: new Map(), db }
 }
 
 function ofSentinels (config: Config, address: Address & { form: 'sentinel' }): RedisConnections {
-  const { sentinels, name, db = config.redisDb, tls, sentinelUsername: username, sentinelPassword: password } = address
-  const access = { ...(username !== undefined && { username }), ...(password !== undefined && { password }), ...(tls && { tls: {} }), disableClientInfo: true }
+  const { sentinels, name, db = config.redisDb, sentinelUsername: username, sentinelPassword: password } = address
+  const tls = address.tls ? {} : undefined
+  const open = (options: RedisOptions): Redis => new Redis({ ...commonOptions(config), ...serverAccess(address, config), db, ...options })
+  return ofMaster(config, open, { sentinels, name, access: accessOptions({ username, password, tls }) }, tls, db)
+}
+
+function ofMaster (config: Config, open: (options: RedisOptions) => Redis, where: Omit<MasterLocatorOptions, 'timeoutMs'>, tls: ConnectionOptions | undefined, db: number): RedisConnections {
   const masters = new Map<Redis, MasterLocator>()
-  const open = (options: RedisOptions): Redis => {
-    const locator = new MasterLocator({ sentinels, name, timeoutMs: config.redisTimeoutMs, access })
-    const client = new Redis({ ...commonOptions(config), ...accessOptions(address, config), db, ...options, ...located(locator, tls) })
+  const follow = (options: RedisOptions): Redis => {
+    const locator = new MasterLocator({ ...where, timeoutMs: config.redisTimeoutMs })
+    const client = open({ ...options, ...located(locator, tls) })
     masters.set(client, locator)
     return client
   }
-  return { commands: open(commandOptions(config)), subscriber: open(subscriberOptions), masters, db }
+  return { commands: follow(commandOptions(config)), subscriber: follow(subscriberOptions), masters, db }
 }
 
-function located (locator: Locator, tls: boolean): RedisOptions {
+function located (locator: Locator, tls: ConnectionOptions | undefined): RedisOptions {
   return { Connector: connectorTo(locator, tls), enableReadyCheck: true }
 }
 
 /** @param origin a host's own, or where nodes are */
 function ofCluster (config: Config, origin: Cluster | Address & { form: 'cluster' }, inbox: string): RedisConnections {
   const { redisTimeoutMs } = config
-  const nodeOptions = { connectTimeout: redisTimeoutMs, commandTimeout: redisTimeoutMs, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false, disableClientInfo: true, disconnectTimeout: QUIT_MS }
+  const nodeOptions = { ...plainOptions, connectTimeout: redisTimeoutMs, commandTimeout: redisTimeoutMs, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false, disableClientInfo: true, disconnectTimeout: QUIT_MS }
   const options = {
+    ...plainOptions,
     lazyConnect: true,
     enableOfflineQueue: false,
     enableReadyCheck: true,
     shardedSubscribers: false,
     scaleReads: 'master' as const,
     clusterRetryStrategy: retryStrategy,
+    clusterNodeRetryStrategy: () => null,
     // A command whose connection broke may have been carried out. One that was redirected was not, and is sent where it belongs.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
@@ -144,13 +156,13 @@ function ofCluster (config: Config, origin: Cluster | Address & { form: 'cluster
     access = redisOptions
     commands = origin.duplicate([], { ...options, redisOptions: { ...redisOptions, ...nodeOptions } })
   } else {
-    access = accessOptions(origin, config)
+    access = serverAccess(origin, config)
     // Names are looked up at each connection: as a name that TLS can check, and one that is gone does not hold up the others.
     const dnsLookup = (name: string, callback: (error: null, address: string) => void): void => { callback(null, name) }
     commands = new Cluster([...origin.nodes], { ...options, dnsLookup, redisOptions: { ...access, ...nodeOptions } })
   }
   const locator = new SlotLocator(commands, inbox, redisTimeoutMs)
-  const subscriber = new Redis({ ...access, ...commonOptions(config), ...subscriberOptions, ...located(locator, access.tls !== undefined) })
+  const subscriber = new Redis({ ...access, ...commonOptions(config), ...subscriberOptions, ...located(locator, access.tls) })
   // The inbox has moved to another node, or that was where it went in the first place.
   subscriber.on('moved', () => { cut(subscriber) })
   return { commands, subscriber, masters: new Map(), db: 0 }

@@ -3,8 +3,8 @@
  * has its own ways for both. They resubscribe behind one's back, and can end up with no connection and no further attempt.
  */
 import { connect as connectTcp, Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
-import { AbstractConnector, Redis, type Cluster, type CommonRedisOptions, type RedisOptions } from 'ioredis'
+import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import { AbstractConnector, Redis, type Cluster, type CommonRedisOptions, type NatMap, type RedisOptions } from 'ioredis'
 import type { Endpoint } from './address.ts'
 import { within } from './deadline.ts'
 
@@ -21,8 +21,11 @@ type Stream = Awaited<ReturnType<AbstractConnector['connect']>>
 /** After this, a connection that was told to end is cut off, ms. */
 const GOODBYE_MS = 500
 
-/** @returns what ioredis takes as `Connector`: each attempt asks anew where to go */
-export function connectorTo (locator: Locator, tls: boolean): NonNullable<CommonRedisOptions['Connector']> {
+/**
+ * @param tls how to trust the server; undefined for no TLS
+ * @returns what ioredis takes as `Connector`: each attempt asks anew where to go
+ */
+export function connectorTo (locator: Locator, tls: ConnectionOptions | undefined): NonNullable<CommonRedisOptions['Connector']> {
   return class extends AbstractConnector {
     constructor () { super(GOODBYE_MS) }
 
@@ -38,11 +41,18 @@ export function connectorTo (locator: Locator, tls: boolean): NonNullable<Common
       }
       // Closed meanwhile. ioredis wants these words.
       if (!this.connecting) throw new Error('Connection is closed.')
-      this.stream = endpoint === undefined ? new Socket().destroy() : tls ? connectTls({ ...endpoint }) : connectTcp({ ...endpoint })
+      if (endpoint === undefined) this.stream = new Socket().destroy()
+      else this.stream = tls === undefined ? connectTcp({ ...endpoint }) : connectTls({ ...tls, ...endpoint })
       this.stream.once('error', error => { this.firstError = error })
       return this.stream
     }
   }
+}
+
+/** Where a server is reached from here that its fellows know by another address. */
+function translated ({ host, port }: Endpoint, natMap: NatMap | undefined): Endpoint {
+  const key = `${host}:${port}`
+  return (typeof natMap === 'function' ? natMap(key) : natMap?.[key]) ?? { host, port }
 }
 
 /** What a sentinel knows of the master. The epoch grows with each failover. */
@@ -54,6 +64,7 @@ export interface MasterLocatorOptions {
   readonly timeoutMs: number
   /** For connections to sentinels. */
   readonly access: Omit<RedisOptions, 'replyMapping'>
+  readonly natMap?: NatMap | undefined
 }
 
 /** The master, as the sentinels see it; one for each connection. All are asked at once, and a majority has to answer: one that was cut off knows only the past. */
@@ -67,8 +78,8 @@ export class MasterLocator implements Locator {
   }
 
   async locate (): Promise<Endpoint> {
-    const { host, port } = this.#chosen = await this.#find()
-    return { host, port }
+    this.#chosen = await this.#find()
+    return translated(this.#chosen, this.#options.natMap)
   }
 
   /** Whether there was a failover since the connection was made. */
@@ -150,6 +161,6 @@ export class SlotLocator implements Locator {
     const [,, master] = (await node.cluster('SLOTS')).find(([first, last]) => first <= slot && slot <= last) ?? []
     if (master === undefined) throw new Error('no node of the Cluster holds the slot')
     // A node may leave out its own name.
-    return { host: master[0] || (node.options.host ?? ''), port: master[1] }
+    return master[0] === '' ? { host: node.options.host ?? '', port: master[1] } : translated({ host: master[0], port: master[1] }, this.#commands.options.natMap)
   }
 }

@@ -1,6 +1,9 @@
 import { randomInt } from 'node:crypto'
-import { Redis } from 'ioredis'
-import { startRedisServer, type RedisServer } from './redis-server.ts'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Redis } from 'ioredis'
+import { lookInto, startRedisServer, type RedisServer, type TlsFiles } from './redis-server.ts'
 import { until } from './until.ts'
 
 export interface ClusterNode {
@@ -30,8 +33,9 @@ const FIRST_BUS_PORT = 12000
 const LAST_BUS_PORT = 20000
 
 /** Three masters with a third of the slots each. */
-export async function startRedisCluster ({ replica = false, args = [] as string[] } = {}): Promise<RedisCluster> {
-  const nodes = await Promise.all(Array.from({ length: replica ? 4 : 3 }, () => startNode(args)))
+export async function startRedisCluster ({ replica = false, tls }: { replica?: boolean, tls?: TlsFiles } = {}): Promise<RedisCluster> {
+  const books = await mkdtemp(join(tmpdir(), 'turnip-cluster-'))
+  const nodes = await Promise.all(Array.from({ length: replica ? 4 : 3 }, (_, index) => startNode(join(books, String(index)), tls)))
   const masters = nodes.slice(0, 3)
   const [first, spare] = [nodes[0], nodes[3]]
   if (first === undefined) throw new Error('no node')
@@ -59,7 +63,7 @@ export async function startRedisCluster ({ replica = false, args = [] as string[
     throw new Error(`nobody holds slot ${slot}`)
   }
   return {
-    url: `redis+cluster://${masters.map(({ server: { host, port } }) => `${host}:${port}`).join()}`,
+    url: `${tls === undefined ? 'redis' : 'rediss'}+cluster://${masters.map(({ server: { host, port } }) => `${host}:${port}`).join()}`,
     masters,
     replica: spare,
     slotOf: async key => await first.redis.cluster('KEYSLOT', key),
@@ -75,6 +79,7 @@ export async function startRedisCluster ({ replica = false, args = [] as string[
     stop: async () => {
       for (const { redis } of nodes) redis.disconnect()
       await Promise.all(nodes.map(({ server }) => server.kill()))
+      await rm(books, { recursive: true })
     }
   }
 }
@@ -83,12 +88,13 @@ function busPortOf ({ process: { spawnargs } }: RedisServer): string {
   return spawnargs[spawnargs.indexOf('--cluster-port') + 1] ?? ''
 }
 
-async function startNode (args: string[]): Promise<ClusterNode> {
+/** @param book a file in which the node keeps who it is and what it holds, for when it is started again */
+async function startNode (book: string, tls: TlsFiles | undefined): Promise<ClusterNode> {
   const server = await startRedisServer({
-    args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500', '--cluster-require-full-coverage', 'no', '--repl-diskless-sync-delay', '0',
-      '--cluster-port', String(randomInt(FIRST_BUS_PORT, LAST_BUS_PORT)), ...args]
+    tls,
+    args: ['--cluster-enabled', 'yes', '--cluster-config-file', book, '--cluster-node-timeout', '1500', '--cluster-require-full-coverage', 'no', '--repl-diskless-sync-delay', '0',
+      '--cluster-port', String(randomInt(FIRST_BUS_PORT, LAST_BUS_PORT))]
   })
-  const redis = new Redis(server.url)
-  redis.on('error', () => {}) // a test may take it away
+  const redis = await lookInto(server, tls)
   return { server, redis, id: String(await redis.cluster('MYID')) }
 }

@@ -3,16 +3,17 @@ import { randomInt } from 'node:crypto'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { findRedisServer } from '../../scripts/services.js'
 import { dieWithParent, endChild, type Exit } from './die-with-parent.ts'
-import { startRedisServer, type RedisServer } from './redis-server.ts'
+import { lookInto, startRedisServer, type RedisServer, type TlsFiles } from './redis-server.ts'
 import { until } from './until.ts'
 
 const HOST = '127.0.0.1'
-const NAME = 'main'
-const PASSWORD = 'of the servers/@:'
-const SENTINEL_PASSWORD = 'of the sentinels'
+/** What the sentinels call the master. */
+export const NAME = 'main'
+export const PASSWORD = 'of the servers/@:'
+export const SENTINEL_PASSWORD = 'of the sentinels'
 
 export interface Sentinel { port: number, redis: Redis, stop (): Promise<Exit> }
 
@@ -28,14 +29,14 @@ export interface RedisSentinels {
 }
 
 /** A master, its replica and three sentinels, all with passwords. */
-export async function startSentinels (): Promise<RedisSentinels> {
+export async function startSentinels ({ tls }: { tls?: TlsFiles } = {}): Promise<RedisSentinels> {
   const args = ['--repl-diskless-sync-delay', '0', '--masterauth', PASSWORD]
-  const master = await startRedisServer({ password: PASSWORD, args })
-  const replica = await startRedisServer({ password: PASSWORD, args: [...args, '--replicaof', `${HOST} ${master.port}`] })
-  const looker = new Redis(replica.url)
+  const master = await startRedisServer({ password: PASSWORD, args, tls })
+  const replica = await startRedisServer({ password: PASSWORD, args: [...args, '--replicaof', `${HOST} ${master.port}`], tls })
+  const looker = await lookInto(replica, tls)
   await until('a replica is in step', async () => (await looker.info('replication')).includes('master_link_status:up'))
   looker.disconnect()
-  const sentinels = await Promise.all([0, 1, 2].map(() => startSentinel(master.port)))
+  const sentinels = await Promise.all([0, 1, 2].map(() => startSentinel(master.port, tls)))
   await until('the sentinels know each other', async () => (await Promise.all(sentinels.map(async ({ redis }) => {
     const fields = await redis.call('SENTINEL', 'MASTER', NAME) as string[]
     const field = (name: string): string | undefined => fields[fields.indexOf(name) + 1]
@@ -43,7 +44,7 @@ export async function startSentinels (): Promise<RedisSentinels> {
   }))).every(Boolean))
   const servers = [master, replica]
   return {
-    url: `redis+sentinel://:${encodeURIComponent(PASSWORD)}@${sentinels.map(({ port }) => `${HOST}:${port}`).join()}/${NAME}?sentinel_password=${encodeURIComponent(SENTINEL_PASSWORD)}`,
+    url: `${tls === undefined ? 'redis' : 'rediss'}+sentinel://:${encodeURIComponent(PASSWORD)}@${sentinels.map(({ port }) => `${HOST}:${port}`).join()}/${NAME}?sentinel_password=${encodeURIComponent(SENTINEL_PASSWORD)}`,
     servers,
     sentinels,
     masterPort: async () => Number((await sentinels[0]?.redis.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME) as string[])[1]),
@@ -54,14 +55,17 @@ export async function startSentinels (): Promise<RedisSentinels> {
   }
 }
 
-async function startSentinel (masterPort: number): Promise<Sentinel> {
+async function startSentinel (masterPort: number, tls: TlsFiles | undefined): Promise<Sentinel> {
   const executable = findRedisServer() ?? 'redis-server'
   for (let attempt = 1; ; attempt++) {
     const port = randomInt(10000, 12000)
     const directory = await mkdtemp(join(tmpdir(), 'turnip-sentinel-'))
     const file = join(directory, 'sentinel.conf')
     await writeFile(file, [
-      `port ${port}`, `bind ${HOST}`, `dir ${directory}`, `requirepass "${SENTINEL_PASSWORD}"`, `sentinel sentinel-pass "${SENTINEL_PASSWORD}"`,
+      ...tls === undefined
+        ? [`port ${port}`]
+        : ['port 0', `tls-port ${port}`, `tls-cert-file ${tls.cert}`, `tls-key-file ${tls.key}`, `tls-ca-cert-file ${tls.ca}`, 'tls-auth-clients no', 'tls-replication yes'],
+      `bind ${HOST}`, `dir ${directory}`, `requirepass "${SENTINEL_PASSWORD}"`, `sentinel sentinel-pass "${SENTINEL_PASSWORD}"`,
       `sentinel monitor ${NAME} ${HOST} ${masterPort} 2`, `sentinel auth-pass ${NAME} "${PASSWORD}"`,
       `sentinel down-after-milliseconds ${NAME} 1000`, `sentinel failover-timeout ${NAME} 4000`, ''
     ].join('\n'))
@@ -77,8 +81,7 @@ async function startSentinel (masterPort: number): Promise<Sentinel> {
       }
     })
     if (await Promise.race([ready, exited.then(() => false)])) {
-      const redis = new Redis({ host: HOST, port, password: SENTINEL_PASSWORD })
-      redis.on('error', () => {}) // a test may take it away
+      const redis = await lookInto({ host: HOST, port, password: SENTINEL_PASSWORD }, tls)
       return {
         port,
         redis,

@@ -1,19 +1,23 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { Redis } from 'ioredis'
 import { findRedisServer } from '../../scripts/services.js'
 import { dieWithParent, endChild, type Exit } from './die-with-parent.ts'
+
+/** Names of files in PEM. */
+export interface TlsFiles { readonly cert: string, readonly key: string, readonly ca: string }
 
 export interface RedisServerOptions {
   /** Asked of every client, and part of the url. */
   password?: string
   /** Any other setting, as on redis-server's command line. A `--loglevel` above notice hides that it is ready. */
   args?: string[]
-  /** Speaks TLS alone. Files' names. */
-  tls?: { cert: string, key: string, ca: string }
+  /** Speaks TLS alone, to other servers too. */
+  tls?: TlsFiles | undefined
   /** To come back where a server stood before. Without it, any port that is free. */
   port?: number
 }
@@ -65,13 +69,22 @@ export async function startRedisServer (options: RedisServerOptions = {}): Promi
   }
 }
 
+/** A connection of a test's own, for looking and for orders. A test may take its server away. */
+export async function lookInto (address: { host: string, port: number, password?: string | undefined }, tls?: TlsFiles): Promise<Redis> {
+  const { host, port, password } = address
+  const redis = new Redis({ host, port, ...(password !== undefined && { password }), ...(tls && { tls: { ca: await readFile(tls.ca) } }) })
+  redis.on('error', () => {})
+  return redis
+}
+
 /** Answers undefined when the port is taken. */
 async function startOn (port: number, executable: string, options: RedisServerOptions): Promise<RedisServer | undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'turnip-redis-'))
   const child = spawn(executable, [
     ...options.tls === undefined
       ? ['--port', String(port)]
-      : ['--port', '0', '--tls-port', String(port), '--tls-cert-file', options.tls.cert, '--tls-key-file', options.tls.key, '--tls-ca-cert-file', options.tls.ca, '--tls-auth-clients', 'no'],
+      : ['--port', '0', '--tls-port', String(port), '--tls-cert-file', options.tls.cert, '--tls-key-file', options.tls.key, '--tls-ca-cert-file', options.tls.ca, '--tls-auth-clients', 'no',
+          '--tls-replication', 'yes', '--tls-cluster', 'yes'],
     '--bind', HOST,
     '--dir', directory,
     '--save', '',

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
-import { startRedisCluster, type ClusterNode, type RedisCluster } from '../harness/redis-cluster.ts'
-import { until } from '../harness/until.ts'
+import { startRedisCluster, type RedisCluster } from '../harness/redis-cluster.ts'
 import { heardUntil, leaveOf } from '../protocol/scene.ts'
 import { assertNobodyLeft, assertTalk, knows, Pair } from './pair.ts'
 import { assertNothingRefused, grant } from './rights.ts'
-
-const PREFIX = 'turnip:development:'
-const LEASES = `${PREFIX}{cluster}:instances`
+import { gatherOn, mastersOf, roomOn, slotOfRoom } from './slots.ts'
 
 void describe('In a Redis Cluster, with no rights but those that the README names', { concurrency: true }, () => {
   async function start (t: TestContext, { replica = false } = {}): Promise<{ cluster: RedisCluster, pair: Pair }> {
@@ -18,35 +15,6 @@ void describe('In a Redis Cluster, with no rights but those that the README name
     return { cluster, pair }
   }
 
-  /** @returns the name of a room that a master holds */
-  async function roomOn (cluster: RedisCluster, { id }: ClusterNode, name: string): Promise<string> {
-    for (let i = 0; ; i++) {
-      const room = `${name}-${i}`
-      if ((await cluster.ownerOf(await cluster.slotOf(`${PREFIX}room:{${room}}`))).id === id) return room
-    }
-  }
-
-  /** The inboxes of the instances. */
-  async function inboxes (cluster: RedisCluster): Promise<string[]> {
-    const channels = await Promise.all(cluster.masters.map(async ({ redis }) => await redis.pubsub('SHARDCHANNELS') as string[]))
-    return channels.flat()
-  }
-
-  /** Has one master hold what all rooms need: the leases and the inboxes. */
-  async function gatherOn (cluster: RedisCluster, to: ClusterNode): Promise<void> {
-    for (const name of [LEASES, ...await inboxes(cluster)]) {
-      const slot = await cluster.slotOf(name)
-      if (await cluster.ownerOf(slot) !== to) await cluster.move(slot, to)
-    }
-    await until('the inboxes are heard again', async () => (await to.redis.pubsub('SHARDCHANNELS') as string[]).length === 2)
-  }
-
-  function mastersOf (cluster: RedisCluster): [ClusterNode, ClusterNode, ClusterNode] {
-    const [first, second, third] = cluster.masters
-    assert.ok(first && second && third)
-    return [first, second, third]
-  }
-
   void test('rooms on every master work; slots move with rooms, leases and inboxes in them; a master that dies takes no other rooms with it', async t => {
     const { cluster, pair } = await start(t)
     const [first, second, third] = mastersOf(cluster)
@@ -54,7 +22,7 @@ void describe('In a Redis Cluster, with no rights but those that the README name
 
     const room = await roomOn(cluster, first, 'moved')
     const [ana, ben, cleo] = await pair.gather(room)
-    await cluster.move(await cluster.slotOf(`${PREFIX}room:{${room}}`), second)
+    await cluster.move(await slotOfRoom(cluster, room), second)
     const dora = await pair.joinAgain(1, 'dora', room)
     for (const member of [ana, ben, cleo]) await knows(member, dora)
     await assertTalk(ana, dora)

@@ -9,22 +9,21 @@ import { heardUntil, joinOf, leaveOf } from '../protocol/scene.ts'
 /** As clients are told that it cannot be done now. */
 const AGAIN_LIMIT_MS = 30_000
 
+/** Where an instance is. */
+type Reachable = Pick<TurnipProcess, 'url' | 'wsUrl'>
+
 /** Two instances over one Redis, whichever form that has, until the test ends. */
-export class Pair {
-  readonly instances: readonly TurnipProcess[]
+export class Pair<I extends Reachable = TurnipProcess> {
+  readonly instances: readonly I[]
   readonly #t: TestContext
 
-  private constructor (t: TestContext, instances: readonly TurnipProcess[]) {
+  constructor (t: TestContext, instances: readonly I[]) {
     this.#t = t
     this.instances = instances
   }
 
   static async start (t: TestContext, env: Record<string, string>): Promise<Pair> {
-    return new Pair(t, await Promise.all([0, 1].map(async () => {
-      const instance = await startTurnip({ env: { DRAIN_TIMEOUT_MS: '2000', ...env } })
-      t.after(() => instance.stop('SIGTERM', 10_000))
-      return await serving(instance)
-    })))
+    return new Pair(t, await Promise.all([startInstance(t, env), startInstance(t, env)]))
   }
 
   async enter (index: 0 | 1, userId: string, claims: Claims = {}): Promise<Client> {
@@ -84,6 +83,13 @@ export class Pair {
       await until(`${url} is ${status}`, async () => (await (await fetch(`${url}/health`)).json() as { status: string }).status === status)
     }
   }
+}
+
+/** An instance that lets clients in, until the test ends. */
+export async function startInstance (t: TestContext, env: Record<string, string>): Promise<TurnipProcess> {
+  const instance = await startTurnip({ env: { DRAIN_TIMEOUT_MS: '2000', ...env } })
+  t.after(() => instance.stop('SIGTERM', 10_000))
+  return await serving(instance)
 }
 
 /** Waits until a member has been told of another, by a join or by a roster that replaces its own. */
