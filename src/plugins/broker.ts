@@ -4,6 +4,7 @@ import type { Broker } from '../broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../broker/memory-broker.ts'
 import { RedisBroker } from '../broker/redis-broker.ts'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
+import { nonceOf } from '../presence/redis-leases.ts'
 import type { RedisNames } from '../presence/redis-presence.ts'
 
 declare module 'fastify' {
@@ -28,8 +29,9 @@ export function createNames (realm: string, db: number): FastifyInstance['turnip
     generation: `${prefix}{cluster}:generation`,
     restored: `${prefix}{cluster}:restored`,
     reaping: `${prefix}{cluster}:reaping`,
-    roomsOf: holder => `${prefix}instance:{${holder}}:rooms`,
-    inbox: nonce => `${prefix}${db}:inbox:${nonce}`,
+    // In one slot of a Cluster, so that an instance depends on one node less.
+    roomsOf: holder => `${prefix}instance:{${nonceOf(holder)}}:rooms:${holder}`,
+    inbox: nonce => `${prefix}${db}:inbox:{${nonce}}`,
     lobby: `${prefix}${db}:lobby`
   }
 }
