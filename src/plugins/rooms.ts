@@ -42,6 +42,8 @@ export default fp(async (fastify: FastifyInstance) => {
     const connection = eventsOf(redis.commands)
     connection.on('close', () => { rooms.disconnected() })
     connection.on('ready', () => { rooms.reconnected() })
+    // A node of a Cluster: it may come back without what it held, and the rest of the Cluster would not show that.
+    connection.on('-node', () => { rooms.partLost() })
     void open(redis).catch(error => { log.error({ err: error }, 'rooms could not be opened') })
   }
 

@@ -134,6 +134,11 @@ export class Cluster {
     void this.#tenure?.reconnected()
   }
 
+  /** A part of the store was lost. */
+  partLost (): void {
+    void this.#tenure?.partLost()
+  }
+
   /** Whether what is asked of the store about a room can be relied on: otherwise the room is to come into doubt. */
   isCertain (room: string): boolean {
     return !this.#reconciler.has(room) && (this.#tenure?.trustsStore ?? true)

@@ -85,6 +85,9 @@ export class RoomService {
     this.#cluster.reconnected()
   }
 
+  /** A part of the store was lost: a node of a Redis Cluster, with the rooms that it holds. */
+  partLost (): void { this.#cluster.partLost() }
+
   /**
    * A connection has closed: it leaves its room and watches no more. Never rejects.
    * @param underWay what it had asked for last; one whose join is under way leaves as soon as it is in

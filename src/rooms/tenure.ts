@@ -90,6 +90,12 @@ export class Tenure {
     if (this.#renewedAt !== undefined) await this.#renew()
   }
 
+  /** The connection to a part of the store was lost: that part may have forgotten everything. */
+  async partLost (): Promise<void> {
+    this.#isUnsure = true
+    await this.reconnected()
+  }
+
   /** Other instances cannot reach this one, or can again. */
   deaf (isDeaf: boolean): void {
     this.#isDeaf = isDeaf

@@ -24,6 +24,8 @@ export interface RedisCluster {
   ownerOf (slot: number): Promise<ClusterNode>
   /** Carries a slot with its keys over to another master, as `redis-cli --cluster reshard` does. */
   move (slot: number, to: ClusterNode): Promise<void>
+  /** Starts a node again that was killed: it knows who it is and which slots it holds, and has no keys. */
+  restart (node: ClusterNode): Promise<void>
   stop (): Promise<void>
 }
 
@@ -75,6 +77,10 @@ export async function startRedisCluster ({ replica = false, tls }: { replica?: b
       const keys = await from.redis.cluster('GETKEYSINSLOT', slot, 1000)
       for (const key of keys) await from.redis.migrate(to.server.host, to.server.port, key, 0, 5000)
       for (const { redis } of [to, from, ...nodes.filter(node => node !== to && node !== from && node !== spare)]) await redis.cluster('SETSLOT', slot, 'NODE', to.id)
+    },
+    restart: async node => {
+      node.server = await node.server.replace()
+      await until('a node is there again', async () => await node.redis.ping().then(() => true, () => false))
     },
     stop: async () => {
       for (const { redis } of nodes) redis.disconnect()

@@ -98,6 +98,12 @@ export async function knows (member: Client, other: Client): Promise<void> {
     (frame.type === 'resynced' && frame.data.members.some(({ connection_id: id }) => id === other.id)))
 }
 
+/** Waits until a member has been told that another is gone, by its leave or by a roster that replaces its own. */
+export async function misses (member: Client, other: Client): Promise<void> {
+  await member.upTo(frame => (frame.type === 'user_left' && frame.data.connection_id === other.id) ||
+    (frame.type === 'resynced' && frame.data.members.every(({ connection_id: id }) => id !== other.id)))
+}
+
 /** What each says to the other arrives. */
 export async function assertTalk (one: Client, two: Client): Promise<void> {
   await heardUntil(two, one)
