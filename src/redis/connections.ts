@@ -161,6 +161,9 @@ function ofCluster (config: Config, origin: Cluster | Address & { form: 'cluster
     const dnsLookup = (name: string, callback: (error: null, address: string) => void): void => { callback(null, name) }
     commands = new Cluster([...origin.nodes], { ...options, dnsLookup, redisOptions: { ...access, ...nodeOptions } })
   }
+  commands.on('refresh', () => {
+    if (commands.nodes().length === 0) eventsOf(commands).emit('error', new Error('the nodes of the Cluster do not know their own addresses: set cluster-announce-ip'))
+  })
   const locator = new SlotLocator(commands, inbox, redisTimeoutMs)
   const subscriber = new Redis({ ...access, ...commonOptions(config), ...subscriberOptions, ...located(locator, access.tls) })
   // The inbox has moved to another node, or that was where it went in the first place.
