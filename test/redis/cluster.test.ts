@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
+import type { Client } from '../harness/client.ts'
 import { startRedisCluster, type RedisCluster } from '../harness/redis-cluster.ts'
 import { heardUntil } from '../protocol/scene.ts'
 import { assertNobodyLeft, assertTalk, knows, misses, Pair } from './pair.ts'
 import { assertNothingRefused, grant } from './rights.ts'
 import { gatherOn, mastersOf, roomOn, slotOfRoom } from './slots.ts'
+import { Stream } from './stream.ts'
 
 const TIMEOUT_MS = 1000
 /** For a busy machine. */
@@ -15,7 +17,7 @@ void describe('In a Redis Cluster, with no rights but those that the README name
     const cluster = await startRedisCluster({ replica })
     t.after(() => cluster.stop())
     for (const { redis } of [...cluster.masters, ...cluster.replica === undefined ? [] : [cluster.replica]]) await grant(redis, 'server', 'node')
-    const pair = await Pair.start(t, { REDIS_URL: cluster.url.replace('://', '://turnip:password@'), REDIS_TIMEOUT_MS: String(TIMEOUT_MS) })
+    const pair = await Pair.start(t, { REDIS_URL: cluster.url.replace('://', '://turnip:password@'), REDIS_TIMEOUT_MS: String(TIMEOUT_MS), MESSAGES_PER_SECOND: '0' })
     return { cluster, pair }
   }
 
@@ -26,16 +28,31 @@ void describe('In a Redis Cluster, with no rights but those that the README name
 
     const room = await roomOn(cluster, first, 'moved')
     const [ana, ben, cleo] = await pair.gather(room)
+    const everybody = [ana, ben, cleo]
+    const known = async (newcomer: Client): Promise<void> => {
+      for (const member of everybody) await knows(member, newcomer)
+      everybody.push(newcomer)
+    }
+    // With the room only, nothing is lost: messages do not pass through it.
+    const streams = [new Stream(ana, cleo), new Stream(cleo, ben)]
     await cluster.move(await slotOfRoom(cluster, room), second)
     const dora = await pair.joinAgain(1, 'dora', room)
-    for (const member of [ana, ben, cleo]) await knows(member, dora)
-    await assertTalk(ana, dora)
+    await known(dora)
+    for (const stream of streams) assert.deepEqual((await stream.end()).lost, [])
 
-    await gatherOn(cluster, first)
-    const eve = await pair.joinAgain(0, 'eve', room)
-    for (const member of [ana, ben, cleo, dora]) await knows(member, eve)
-    await assertTalk(eve, dora)
-    assertNobodyLeft(ana, ben, cleo, dora, eve)
+    // With an inbox, what is said until it is heard at its new place: of others, nobody's join or leave.
+    for (const [i, master] of [second, third, first].entries()) {
+      const streams = [new Stream(ana, cleo), new Stream(cleo, ben)]
+      const [newcomer] = await Promise.all([pair.joinAgain(i % 2 === 0 ? 0 : 1, `eve-${i}`, room), gatherOn(cluster, master)])
+      await known(newcomer)
+      for (const stream of streams) {
+        const { sent, lost } = await stream.end()
+        t.diagnostic(`lost ${lost.length} of ${sent} messages: ${lost.join()}`)
+        assert.ok(lost.length === 0 || (lost.at(-1) ?? 0) - (lost[0] ?? 0) === lost.length - 1, 'one gap at most')
+      }
+      await assertTalk(newcomer, i % 2 === 0 ? dora : ana)
+    }
+    assertNobodyLeft(...everybody)
     for (const { redis } of cluster.masters) await assertNothingRefused(redis)
   })
 
