@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DisbandReason } from '../protocol/messages.ts'
-import type { RedisClient } from '../redis/connections.ts'
+import { eventsOf, type RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
 import { nonceOf, noncesOf, type LeaseNames, type RedisLeases } from './redis-leases.ts'
 import { carryOut, withScripts, type Scripts } from './scripts.ts'
@@ -40,6 +40,8 @@ export class RedisPresence implements Presence {
   constructor (options: RedisPresenceOptions) {
     this.#options = options
     this.#redis = withScripts(options.redis)
+    // A node of a Cluster may come back without the set that it held.
+    eventsOf(options.redis).on('-node', () => { this.#marks.clear() })
   }
 
   async join (room: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {

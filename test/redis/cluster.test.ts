@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
 import type { Client } from '../harness/client.ts'
 import { startRedisCluster, type RedisCluster } from '../harness/redis-cluster.ts'
+import { until } from '../harness/until.ts'
 import { heardUntil } from '../protocol/scene.ts'
 import { assertNobodyLeft, assertTalk, knows, misses, Pair } from './pair.ts'
 import { assertNothingRefused, grant } from './rights.ts'
@@ -88,6 +89,18 @@ void describe('In a Redis Cluster, with no rights but those that the README name
     }
     await pair.play(await roomOn(cluster, third, 'afterwards'))
     assertNobodyLeft(lara, lou, lena)
+
+    // What a reaper needs, too: as if their node had come back without the instances' lists of rooms.
+    const lists = await first.redis.keys('turnip:*:rooms:*')
+    assert.equal(lists.length, 2)
+    for (const list of lists) await first.redis.del(list)
+    await first.redis.call('CLIENT', 'KILL', 'TYPE', 'normal')
+    for (const list of lists) {
+      await until('a list is whole again', async () => {
+        const rooms = new Set(await first.redis.smembers(list))
+        return rooms.has(lost) && rooms.has(kept)
+      })
+    }
   })
 
   void test('without a replica, the master of leases and inboxes dies: members go on where they are, and all is as before when it is back, though empty', async t => {
