@@ -12,8 +12,8 @@ declare module 'fastify' {
 }
 
 interface Auth {
-  /** @throws Refusal with a token failure's code; the token itself is in no message */
-  verify (token: string | undefined): Identity
+  /** Rejects with a Refusal that has a token failure's code; the token itself is in no message. */
+  verify (token: string | undefined): Promise<Identity>
   /** @returns a token of this realm, for development; it ends after an hour */
   sign (claims: TokenClaims): string
 }
@@ -36,7 +36,7 @@ const TOKEN_LIFE_S = 3600
 /** Verifies tokens: the signature by @fastify/jwt, every claim here, as the library lets too much through by default. */
 function createAuth (jwt: JWT, { realm, tokenExpRequired }: Pick<Config, 'realm' | 'tokenExpRequired'>): Auth {
   return {
-    verify (token) {
+    async verify (token) {
       if (token === undefined || token === '') throw new Refusal('token_missing')
       if (token.length > MAX_TOKEN_BYTES) throw new Refusal('parse_error')
       let claims: unknown

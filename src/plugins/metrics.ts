@@ -75,11 +75,11 @@ export class Metrics {
   }
 
   /** Runs the check of one token and keeps the figures of it. Hands on what it gives or throws. */
-  authentication<T> (run: () => T): T {
-    if (this.#auth === undefined) return run()
+  async authentication<T> (run: () => Promise<T>): Promise<T> {
+    if (this.#auth === undefined) return await run()
     const start = process.hrtime.bigint()
     try {
-      const identity = run()
+      const identity = await run()
       this.#auth.passed(this.#realm, secondsSince(start))
       return identity
     } catch (error) {

@@ -22,8 +22,8 @@ const SLOW_READER_FACTOR = 4
 /** What all connections of an instance share. */
 export interface ConnectionContext {
   readonly rooms: RoomService
-  /** @throws Refusal with a token failure's code */
-  readonly verify: (token: string | undefined) => Identity
+  /** Rejects with a Refusal that has a token failure's code. */
+  readonly verify: (token: string | undefined) => Promise<Identity>
   readonly traffic: Traffic
   readonly connections: Connections
   readonly outboxes: OutboxQueue
@@ -185,9 +185,7 @@ export class Connection implements Peer, Tended {
       case 'disband_room': return rooms.disband(this, message.id)
       case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
       case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
-      case 'refresh':
-        this.#refresh(message)
-        return undefined
+      case 'refresh': return this.#refresh(message)
       case 'ping':
         this.#reply({ type: 'pong' }, message.id)
         return undefined
@@ -195,8 +193,8 @@ export class Connection implements Peer, Tended {
   }
 
   /** Goes on under another token of the same user. What the room was told of the user (the name) stays as it is. */
-  #refresh ({ token, id }: ClientMessageOf<'refresh'>): void {
-    const next = this.#context.verify(token)
+  async #refresh ({ token, id }: ClientMessageOf<'refresh'>): Promise<void> {
+    const next = await this.#context.verify(token)
     checkRefresh(this, next)
     this.identity = { ...next, username: this.identity.username }
     this.send(frameOf({ type: 'refreshed', data: { expires_at: next.expiresAt ?? null }, ...(id !== undefined && { id }) }))

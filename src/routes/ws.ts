@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
 import { Refusal } from '../protocol/refusal.ts'
@@ -46,14 +46,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     method: 'GET',
     url: '/ws',
     exposeHeadRoute: false,
-    onRequest: (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
-      try {
-        request.turnipIdentity = admit(request)
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
+    onRequest: async (request: FastifyRequest) => { request.turnipIdentity = await admit(request) },
     handler: async () => {
       throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
     },
@@ -67,8 +60,8 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     }
   })
 
-  /** @throws HttpRefusal 503, 403 or 401. Redis is asked nothing. */
-  function admit (request: FastifyRequest): Identity {
+  /** Rejects with HttpRefusal 503, 403 or 401. Redis is asked nothing. */
+  async function admit (request: FastifyRequest): Promise<Identity> {
     if (lifecycle.phase !== 'serving') {
       throw new HttpRefusal(503, lifecycle.phase, `This instance is ${lifecycle.phase}: try again shortly`, { 'retry-after': RETRY_AFTER_S })
     }
@@ -76,7 +69,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       throw new HttpRefusal(403, 'origin_forbidden', 'Pages of this origin may not connect: ALLOWED_ORIGINS does not name it')
     }
     try {
-      return auth.verify(tokenOf(request))
+      return await auth.verify(tokenOf(request))
     } catch (error) {
       if (error instanceof Refusal && error.code in tokenFailures) throw new HttpRefusal(401, error.code, error.message)
       throw error

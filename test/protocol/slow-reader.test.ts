@@ -40,7 +40,7 @@ async function create (t: TestContext): Promise<Kit> {
     connections,
     log,
     sendBufferBytes: SEND_BUFFER_BYTES,
-    verify: () => identityOf('slow'),
+    verify: async () => identityOf('slow'),
     traffic: new Traffic(),
     outboxes: new OutboxQueue(),
     instanceId: 'n',
