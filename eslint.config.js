@@ -46,5 +46,6 @@ export default [
   layer(['src/rooms/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../redis/*', '../presence/*-*.ts', '../broker/*-broker.ts', '../*.ts'),
   layer(['src/presence/**'], ...http, '../routes/*', '../plugins/*', '../rooms/*', '../broker/*-broker.ts', '../*.ts'),
   layer(['src/broker/**'], ...http, '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../*.ts'),
-  layer(['src/routes/**'], 'ioredis', '../presence/*', '../broker/*', '../redis/*', '../plugins/*', ...['roster', 'hub', 'departures', 'repair', 'relay', 'watchers', 'record'].map(name => `../rooms/${name}.ts`))
+  layer(['src/tokens/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../broker/*', '../redis/*', '../*.ts'),
+  layer(['src/routes/**'], 'ioredis', '../tokens/*', '../presence/*', '../broker/*', '../redis/*', '../plugins/*', ...['roster', 'hub', 'departures', 'repair', 'relay', 'watchers', 'record'].map(name => `../rooms/${name}.ts`))
 ]

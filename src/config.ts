@@ -8,12 +8,18 @@ import { envSchema } from 'env-schema'
 import { Type, type TSchema } from 'typebox'
 import { SettingError } from './errors.ts'
 import { ADDRESS_FORMS, parseAddress } from './redis/address.ts'
+import { isKeySetUrl } from './tokens/key-set.ts'
+import { parsePublicKey, PUBLIC_PEM } from './tokens/keys.ts'
 
 /** The names that settings have in the code and as options of the plugin. */
 export interface Config {
   readonly port: number
   readonly publicIp: string
   readonly accessSecret: string
+  readonly accessSecretPrevious: string
+  /** PEM with ends of lines as they should be. */
+  readonly jwtPublicKey: string
+  readonly jwtJwksUrl: string
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly redisUrl: string
   readonly redisPassword: string
@@ -69,12 +75,20 @@ function text (env: string, fallback: string, takes: string, options: Pick<Setti
   const { pattern, ...rest } = options
   return { env, schema: Type.String({ default: fallback, ...(pattern !== undefined && { pattern }) }), takes, ...rest }
 }
+function secret (env: string, what: string): Setting {
+  return text(env, '', `${what}; at least 32 bytes when ENVIRONMENT=production, and no public key`, { accepts: value => !PUBLIC_PEM.test(String(value)), secret: true })
+}
 
 /** The settings in the order of the README's table. */
 export const settings: { readonly [name in keyof Config]: Setting } = {
   port: number('PORT', 5004, 0, 65535),
   publicIp: address('PUBLIC_IP'),
-  accessSecret: text('ACCESS_SECRET', '', 'the secret that signs tokens; at least 32 bytes when ENVIRONMENT=production', { secret: true }),
+  accessSecret: secret('ACCESS_SECRET', 'the secret that signs tokens'),
+  accessSecretPrevious: secret('ACCESS_SECRET_PREVIOUS', 'the secret that signed tokens before'),
+  jwtPublicKey: text('JWT_PUBLIC_KEY', '', 'a public key or certificate in PEM, its lines joined by \\n or not: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519', {
+    accepts: value => value === '' || parsePublicKey(String(value)) !== undefined, secret: true
+  }),
+  jwtJwksUrl: text('JWT_JWKS_URL', '', 'an https: address without a password, or an http: one of this machine', { accepts: value => value === '' || isKeySetUrl(String(value)), secret: true }),
   logLevel: choice('LOG_LEVEL', 'info', ['debug', 'info', 'warn', 'error']),
   redisUrl: text('REDIS_URL', 'redis://localhost:6379', ADDRESS_FORMS, { accepts: value => parseAddress(String(value)) !== undefined, secret: true }),
   redisPassword: text('REDIS_PASSWORD', '', 'a password', { secret: true }),
@@ -156,14 +170,21 @@ export type Naming = 'variable' | 'option'
 export function configOf (variables: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): Config {
   const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string }
   for (const name of names) if (settings[name].accepts?.(values[name]) === false) throw wrong(name, given, naming)
-  const { accessSecret, environment, metricsAuth, metricsUsername, metricsPassword } = values
-  if (accessSecret === '') throw wrong('accessSecret', given, naming)
-  if (environment === 'production' && Buffer.byteLength(accessSecret) < 32) throw wrong('accessSecret', given, naming)
+  const { accessSecret, jwtPublicKey, jwtJwksUrl, environment, metricsAuth, metricsUsername, metricsPassword } = values
+  if (accessSecret === '' && jwtPublicKey === '' && jwtJwksUrl === '') throw wrong('accessSecret', given, naming)
+  for (const name of ['accessSecret', 'accessSecretPrevious'] as const) {
+    if (environment === 'production' && values[name] !== '' && Buffer.byteLength(values[name]) < 32) throw wrong(name, given, naming)
+  }
+  if (jwtPublicKey !== '' && jwtJwksUrl !== '') throw wrong('jwtJwksUrl', given, naming, 'nothing beside JWT_PUBLIC_KEY')
   if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', given, naming)
   if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', given, naming)
   const { allowedOrigins, redisUrl, redisDb } = values
   if (parseAddress(redisUrl)?.form === 'cluster' && redisDb !== 0) throw wrong('redisDb', given, naming, '0, as a Redis Cluster has one database')
-  return { ...values, allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()) }
+  return {
+    ...values,
+    jwtPublicKey: jwtPublicKey.replaceAll('\\n', '\n'),
+    allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase())
+  }
 }
 
 /** What a validator says of a variable, in one line. Anything else is handed back as it is. */

@@ -10,7 +10,7 @@ export const MAX_TOKEN_BYTES = 4096
 export const tokenFailures = {
   token_missing: 'No token was given: pass ?token=, an Authorization: Bearer header, or the subprotocol bearer.<token>',
   parse_error: `The token is not a JSON Web Token of at most ${MAX_TOKEN_BYTES} bytes`,
-  invalid_token: "The signature or the algorithm of the token is not accepted (was it signed with this server's ACCESS_SECRET?), or it is not valid yet",
+  invalid_token: "The signature or the algorithm of the token is not accepted (was it signed with this server's ACCESS_SECRET, or by its identity provider?), or it is not valid yet",
   token_expired: 'The token has expired: fetch a new one',
   unverified_user: 'The user is not verified: the claim is_verified must be "true"',
   realm_missing: 'The token names no realm',

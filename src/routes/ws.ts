@@ -10,7 +10,7 @@ declare module 'fastify' {
   interface FastifyRequest { turnipIdentity: Identity | undefined }
 }
 
-/** How soon a client that came while this instance starts or drains may try again, s. */
+/** How soon a client that came while this instance starts, drains or has no keys may try again, s. */
 const RETRY_AFTER_S = '1'
 
 /** The prefix of the subprotocol that carries a token: browsers can set no header on a WebSocket. */
@@ -71,6 +71,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     try {
       return await auth.verify(tokenOf(request))
     } catch (error) {
+      if (error instanceof Refusal && error.code === 'unavailable') throw new HttpRefusal(503, error.code, error.message, { 'retry-after': RETRY_AFTER_S })
       if (error instanceof Refusal && error.code in tokenFailures) throw new HttpRefusal(401, error.code, error.message)
       throw error
     }

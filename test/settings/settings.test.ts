@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
 import { test } from 'node:test'
+import { createKey } from '../harness/identity-provider.ts'
 import { readConfig, settings, type Config } from '../../src/config.ts'
 
 const SECRET = 'a secret of more than thirty-two bytes'
 const ACCESS = { ACCESS_SECRET: SECRET }
+const { pem: PEM, privateKey } = createKey('RS256', '')
+const CERTIFICATE = execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', '/dev/null', '-subj', '/CN=id.example'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+const PRIVATE_PEM = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 
 interface Row {
   option: keyof Config
@@ -33,7 +39,25 @@ const flag = (fallback: boolean): Pick<Row, 'default' | 'right' | 'wrong' | 'tak
 const table: Record<string, Row> = {
   PORT: { option: 'port', ...port(5004) },
   PUBLIC_IP: { option: 'publicIp', ...address },
-  ACCESS_SECRET: { option: 'accessSecret', right: same('s', SECRET, '"quoted" \\ and long'), wrong: [''], takes: /32 bytes/, isSecret: true },
+  ACCESS_SECRET: { option: 'accessSecret', right: same('s', SECRET, '"quoted" \\ and long'), wrong: ['', PEM, `x\n${CERTIFICATE}`], takes: /32 bytes.*no public key/, isSecret: true },
+  ACCESS_SECRET_PREVIOUS: { option: 'accessSecretPrevious', default: '', right: same('s', SECRET), wrong: [PEM], takes: /32 bytes/, isSecret: true },
+  JWT_PUBLIC_KEY: {
+    option: 'jwtPublicKey',
+    default: '',
+    right: { ...same(PEM, createKey('ES256', '').pem, createKey('EdDSA', '').pem, CERTIFICATE), [PEM.replaceAll('\n', '\\n')]: PEM },
+    wrong: ['x', '/etc/keys/public.pem', 'https://id.example/keys', createKey('RS256', '', 1024).pem, PRIVATE_PEM, `${PEM}${PRIVATE_PEM}`, PEM.slice(0, 200), generateKeyPairSync('x25519').publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+      generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ type: 'spki', format: 'pem' }).toString()],
+    takes: /public key or certificate in PEM/,
+    isSecret: true
+  },
+  JWT_JWKS_URL: {
+    option: 'jwtJwksUrl',
+    default: '',
+    right: same('https://id.example/.well-known/jwks.json', 'http://localhost:8080/keys', 'http://127.0.0.1/keys', 'http://[::1]:1/keys', 'https://id.example/keys?tenant=7'),
+    wrong: ['x', 'id.example/keys', 'http://id.example/keys', 'http://127.0.0.1.example/keys', 'http://localhost.example/', 'https://user:password@id.example/keys', 'https://user@id.example/', 'file:///etc/keys', 'data:,{}'],
+    takes: /https: address without a password, or an http: one of this machine/,
+    isSecret: true
+  },
   LOG_LEVEL: { option: 'logLevel', default: 'info', right: same('debug', 'info', 'warn', 'error'), wrong: ['trace', 'INFO', 'fatal', 'silent', '1'], takes: /debug, info, warn, error/ },
   REDIS_URL: {
     option: 'redisUrl',
@@ -161,6 +185,21 @@ test('ACCESS_SECRET is required, and has 32 bytes in production', () => {
   }
   assert.equal(readConfig({ ACCESS_SECRET: 'x'.repeat(32), ENVIRONMENT: 'production' }).accessSecret.length, 32)
   assert.equal(readConfig({ ACCESS_SECRET: 'ü'.repeat(16), ENVIRONMENT: 'production' }).accessSecret.length, 16, 'bytes, not characters')
+})
+
+test('ACCESS_SECRET may be absent where a public key or a key set checks tokens; where it is there, its rule holds', () => {
+  for (const key of [{ JWT_PUBLIC_KEY: PEM }, { JWT_JWKS_URL: 'https://id.example/keys' }]) {
+    assert.equal(readConfig({ ...key, ENVIRONMENT: 'production' }).accessSecret, '')
+    assert.equal(readConfig({ ...key, ACCESS_SECRET: SECRET }).accessSecret, SECRET)
+    assert.throws(() => readConfig({ ...key, ACCESS_SECRET: 'short', ENVIRONMENT: 'production' }), /ACCESS_SECRET has a wrong value/)
+  }
+  assert.throws(() => readConfig({ ACCESS_SECRET_PREVIOUS: SECRET }), /ACCESS_SECRET is not set/)
+  assert.throws(() => readConfig({ JWT_PUBLIC_KEY: PEM, JWT_JWKS_URL: 'https://id.example/keys' }), { message: 'JWT_JWKS_URL has a wrong value; it takes nothing beside JWT_PUBLIC_KEY' })
+})
+
+test('the secret that rotates out has 32 bytes in production too', () => {
+  assert.throws(() => readConfig({ ...ACCESS, ACCESS_SECRET_PREVIOUS: 'x'.repeat(31), ENVIRONMENT: 'production' }), /^.*ACCESS_SECRET_PREVIOUS has a wrong value; it takes .*32 bytes/)
+  assert.equal(readConfig({ ...ACCESS, ACCESS_SECRET_PREVIOUS: 'x'.repeat(32), ENVIRONMENT: 'production' }).accessSecretPrevious.length, 32)
 })
 
 test('METRICS_AUTH=basic without a user name or a password is refused, with the name of what is missing', () => {
