@@ -150,7 +150,7 @@ export class Reconciler {
 
   async #setRight (doubt: Doubt): Promise<void> {
     const { room } = doubt
-    const { hub, presence, broker } = this.#options
+    const { hub, presence, broker, relay } = this.#options
     for (let joins = hub.idle(room); joins !== undefined; joins = hub.idle(room)) await joins
     const roster = this.#latest(room)
     const members = roster?.ours() ?? []
@@ -160,28 +160,31 @@ export class Reconciler {
     const leavers = doubt.leavers.splice(0)
     const { since } = doubt
     doubt.since = 'kept' // what is found out from now on is for the next attempt
+    const goOnDoubting = (): void => {
+      doubt.since = graver(since, doubt.since)
+      doubt.leavers.unshift(...leavers)
+      roster?.resume()
+    }
     roster?.suspend()
     try {
       const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since, leavers.at(-1)?.connectionId)
-      if (this.isRebuilding && found.kind === 'held') {
-        doubt.since = graver(since, doubt.since)
-        roster?.resume()
-        doubt.leavers.unshift(...leavers)
-      } else {
-        this.#takeOver(doubt, roster, found)
-        if (found.kind === 'disbanded') { // nothing was said of what came after that life
-          doubt.known = undefined
-          doubt.leavers.unshift(...leavers)
-          return await this.#setRight(doubt)
-        }
-        const { last } = found
-        for (const { connectionId, known, tell } of leavers) tell(last?.epoch === known.epoch && last.connectionId === connectionId)
-        this.#end(doubt)
+      if (found.kind === 'held') { // what it changed is true, whether the rest is the whole or not
+        const { snapshot, changes } = found
+        const instances = [...new Set(snapshot.members.map(({ instance }) => instance))]
+        for (const change of changes) relay.change(instances, room, snapshot.epoch, change)
       }
+      if (found.kind === 'held' && this.isRebuilding) return goOnDoubting()
+      this.#takeOver(doubt, roster, found)
+      if (found.kind === 'disbanded') { // nothing was said of what came after that life
+        doubt.known = undefined
+        doubt.leavers.unshift(...leavers)
+        return await this.#setRight(doubt)
+      }
+      const { last } = found
+      for (const { connectionId, known, tell } of leavers) tell(last?.epoch === known.epoch && last.connectionId === connectionId)
+      this.#end(doubt)
     } catch (error) {
-      doubt.since = graver(since, doubt.since)
-      roster?.resume()
-      doubt.leavers.unshift(...leavers)
+      goOnDoubting()
       this.#retry(error)
     }
   }
@@ -197,8 +200,6 @@ export class Reconciler {
     if (found.kind === 'held') {
       const { snapshot, changes, restored } = found
       doubt.known = snapshot
-      const instances = [...new Set(snapshot.members.map(({ instance }) => instance))]
-      for (const change of changes) relay.change(instances, room, snapshot.epoch, change)
       if (restored && roster?.isSpread === true) {
         roster.resume()
         this.#lookAgain(room, graceMs)
