@@ -7,7 +7,7 @@ import { serving } from '../harness/until.ts'
 import { Link } from './link.ts'
 import { instances } from './troubles.ts'
 
-export const REDIS_TIMEOUT_MS = 500
+export const REDIS_TIMEOUT_MS = 1000
 export const DRAIN_TIMEOUT_MS = 3000
 /** A process that has not ended this long after it could have hangs, ms. */
 const STOP_LIMIT_MS = DRAIN_TIMEOUT_MS + 10_000
