@@ -30,7 +30,7 @@ import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
 import tokenRoute from './routes/token.ts'
 import wsRoute from './routes/ws.ts'
-import { answerNotFound, checkEnvironment, checkThreads, serverLimits } from './standalone.ts'
+import { answerNotFound, checkEnvironment, checkMetrics, checkThreads, serverLimits } from './standalone.ts'
 import { createStatus, type Status } from './status.ts'
 
 declare module 'fastify' {
@@ -67,6 +67,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
     answerNotFound(host)
     checkThreads(host, config)
     checkEnvironment(host, config)
+    checkMetrics(host, config, withMetrics ? config.publicIp : config.metricsBindIp)
   }
   let decorated: Turnip | undefined
   await host.register(async fastify => {

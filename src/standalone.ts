@@ -31,6 +31,14 @@ export function checkEnvironment ({ log }: FastifyInstance, { environment }: Pic
   log.warn(`ENVIRONMENT is ${JSON.stringify(environment)}, which is neither production nor development: neither's rules apply`)
 }
 
+/** Says so when whoever reaches this machine reads the metrics. @param address where they answer */
+export function checkMetrics ({ log }: FastifyInstance, { enableMetrics, metricsAuth }: Pick<Config, 'enableMetrics' | 'metricsAuth'>, address: string): void {
+  const isEveryAddress = /^[0:.]+$/.test(address) // 0.0.0.0, and :: in all its spellings
+  if (enableMetrics && metricsAuth === 'none' && isEveryAddress) {
+    log.warn(`/metrics and /info answer everybody who reaches ${address}: set METRICS_AUTH=basic, or METRICS_BIND_IP under node dist/server.js, or keep others out in front of it`)
+  }
+}
+
 /** Says so when the pool of threads, which is fixed before any code of ours runs, is not as set. */
 export function checkThreads ({ log }: FastifyInstance, { threads }: Pick<Config, 'threads'>): void {
   const { UV_THREADPOOL_SIZE: size = '4' } = process.env

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import Fastify from 'fastify'
+import turnip from '../../src/app.ts'
 import { Client } from '../harness/client.ts'
 import { startRedisServer } from '../harness/redis-server.ts'
 import { claimsOf, sign, tokenFor } from '../harness/token.ts'
-import { startTurnip } from '../harness/turnip-process.ts'
+import { ACCESS_SECRET, startTurnip } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
-import { basic, serve, upgrade, type Served } from './serve.ts'
+import { basic, logTo, serve, upgrade, type Served } from './serve.ts'
 
 /** Every metric of ours with exactly its labels; a histogram's `le` is not among them. */
 const METRICS = {
@@ -214,6 +216,25 @@ test('nothing that a client can invent makes a series', async t => {
   for (const name of ['two', 'three', 'four']) await visit(name)
   assert.deepEqual((await seriesOf()).filter(series => !before.includes(series)), [])
   assert.deepEqual(before.filter(series => series.includes('first-visit')), [])
+})
+
+test('a process whose metrics answer everybody who reaches the machine says so when it starts', async t => {
+  const warned = async (env: Record<string, string>, metricsRoute: boolean): Promise<boolean> => {
+    const logs: string[] = []
+    const app = Fastify(logTo(logs))
+    t.after(async () => { await app.close() })
+    await app.register(turnip, { env: { ACCESS_SECRET, REDIS_URL: 'memory:', PUBLIC_IP: '127.0.0.1', METRICS_BIND_IP: '127.0.0.1', ...env }, metricsRoute })
+    return logs.some(line => /"level":40.*METRICS_AUTH/.test(line))
+  }
+  const basicAuth = { METRICS_AUTH: 'basic', METRICS_USERNAME: 'u', METRICS_PASSWORD: 'p' }
+  for (const address of ['0.0.0.0', '::', '0:0:0:0:0:0:0:0']) {
+    assert.equal(await warned({ METRICS_BIND_IP: address }, false), true, address)
+    assert.equal(await warned({ PUBLIC_IP: address }, true), true, `${address}, on the main port`)
+    assert.equal(await warned({ METRICS_BIND_IP: address, ...basicAuth }, false), false)
+    assert.equal(await warned({ METRICS_BIND_IP: address, ENABLE_METRICS: 'false' }, false), false)
+    assert.equal(await warned({ PUBLIC_IP: address }, false), false, 'the main port has none')
+  }
+  for (const address of ['127.0.0.1', '::1', '10.0.0.1']) assert.equal(await warned({ METRICS_BIND_IP: address }, false), false, address)
 })
 
 test('METRICS_AUTH=basic guards /metrics and /info on every port, and nothing else', async t => {
