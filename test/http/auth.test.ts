@@ -6,6 +6,7 @@ import turnip from '../../src/app.ts'
 import { tokenFailures } from '../../src/protocol/codes.ts'
 import { claimsOf, sign, tokenFor, type Claims } from '../harness/token.ts'
 import { ACCESS_SECRET } from '../harness/turnip-process.ts'
+import { serve, upgrade } from './serve.ts'
 
 let app: FastifyInstance
 before(async () => {
@@ -125,19 +126,11 @@ test('no algorithm but ours opens anything, keys of any kind at hand', async () 
   }
 })
 
-test('a server whose secret looks like a public key checks HMAC all the same, or does not start', async t => {
+test('a server whose secret is a public key does not start: everybody could sign', async t => {
   const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString()
   const other = Fastify()
   t.after(async () => { await other.close() })
-  try {
-    await other.register(turnip, { accessSecret: pem, redisUrl: 'memory:' })
-  } catch {
-    return
-  }
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  const input = `${part({ alg: 'RS256', typ: 'JWT' })}.${part(claimsOf('root'))}`
-  assert.notEqual(await verdict(`${input}.${createSign('sha256').update(input).sign(privateKey).toString('base64url')}`, other), OPENS)
+  await assert.rejects(async () => { await other.register(turnip, { accessSecret: publicKey.export({ type: 'spki', format: 'pem' }).toString(), redisUrl: 'memory:' }) }, { code: 'TURNIP_ERR_SETTING' })
 })
 
 test('a header that asks for more than we understand (crit) is refused', async () => {
@@ -234,6 +227,38 @@ test('rooms is a list of room names, with a wildcard at the end of one at most',
   for (const rooms of ['r', {}, 7, true, null, [7], [null], [''], ['a b'], ['*a'], ['a*b'], ['**'], ['{r}'], ['x'.repeat(129)], [['r']], Array.from({ length: 300 }, () => 'r')]) {
     assert.equal(await claimsWith({ rooms }), 'invalid_claims', JSON.stringify(rooms))
   }
+})
+
+test('over a real socket a hostile token gets 401 and its code before any 101, from each of the three places', async t => {
+  const { wsUrl } = await serve(t)
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString()
+  const none = `${part({ alg: 'none', typ: 'JWT' })}.${part(claimsOf('root', { role: 'admin' }))}`
+  const signed = `${part({ alg: 'RS256', typ: 'JWT' })}.${part(claimsOf('root'))}`
+  const hostile: Array<[what: string, code: string, token: string]> = [
+    ['alg none', 'invalid_token', `${none}.`],
+    ['alg none with a signature', 'invalid_token', `${none}.${tokenFor('ann').split('.')[2]}`],
+    ['RS256', 'invalid_token', `${signed}.${createSign('sha256').update(signed).sign(privateKey).toString('base64url')}`],
+    ['a public key as the secret', 'invalid_token', sign(claimsOf('root'), { secret: pem })],
+    ['no exp', 'invalid_claims', tokenFor('ann', { exp: undefined })],
+    ['exp 1e18', 'invalid_claims', tokenFor('ann', { exp: 1e18 })],
+    ['an object as sub', 'invalid_claims', tokenFor('ann', { user_id: undefined, username: undefined, sub: { toString: 'root' } })],
+    ['crit', 'invalid_token', sign(claimsOf('ann'), { header: { crit: ['b64'], b64: false } })],
+    ['crit that is no list', 'invalid_token', sign(claimsOf('ann'), { header: { crit: 'exp' } })],
+    ['nbf', 'invalid_token', tokenFor('ann', { nbf: now() + 60 })],
+    ['8 KiB', 'parse_error', tokenFor('ann', { filler: 'x'.repeat(6000) })],
+    ['8 KiB of dots', 'parse_error', '.'.repeat(8192)],
+    ['a JWE', 'parse_error', `${part({ alg: 'dir', enc: 'A256GCM' })}..${part('iv')}.${part('text')}.${part('tag')}`],
+    ['another realm', 'realm_mismatch', tokenFor('ann', { realm: 'production' })],
+    ['claims of a prototype', 'invalid_token_type', sign(JSON.parse(`{"__proto__":${JSON.stringify(claimsOf('root', { type: 'ACCESS_TOKEN' }))},"exp":${now() + 60}}`) as Claims)]
+  ]
+  for (const [what, code, token] of hostile) {
+    for (const [address, headers] of [[`${wsUrl}?token=${token}`, {}], [wsUrl, { authorization: `Bearer ${token}` }], [wsUrl, { 'sec-websocket-protocol': `turnip, bearer.${token}` }]] as const) {
+      const answer = await upgrade(address, headers)
+      assert.equal(`${answer.status} ${(JSON.parse(answer.body || '{}') as { code?: string }).code}`, `401 ${code}`, what)
+    }
+  }
+  assert.equal((await upgrade(`${wsUrl}?token=${tokenFor('ann')}`)).status, 101)
 })
 
 test('every refusal of the protocol was met here', async () => {

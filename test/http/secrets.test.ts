@@ -3,11 +3,12 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Redis } from 'ioredis'
 import { Client } from '../harness/client.ts'
+import { createKey, signWith, startProvider } from '../harness/identity-provider.ts'
 import { startRedisServer } from '../harness/redis-server.ts'
-import { claimsOf, sign, tokenFor } from '../harness/token.ts'
-import { startTurnip } from '../harness/turnip-process.ts'
+import { claimsOf, sign } from '../harness/token.ts'
+import { ACCESS_SECRET, startTurnip } from '../harness/turnip-process.ts'
 import { serving, until } from '../harness/until.ts'
-import { logTo, serve, upgrade } from './serve.ts'
+import { basic, logTo, serve, upgrade } from './serve.ts'
 
 /** What is looked for: the middle of a token is claims in base64, the end its signature. */
 function traces (...tokens: string[]): string[] {
@@ -25,16 +26,46 @@ async function dump (url: string): Promise<string> {
   }
 }
 
+/** Everything that is said to Redis from now on: keys, values, channels and messages. */
+async function monitor (t: TestContext, url: string): Promise<string[]> {
+  const redis = new Redis(url)
+  const monitor = await redis.monitor()
+  t.after(() => {
+    monitor.disconnect()
+    redis.disconnect()
+  })
+  const said: string[] = []
+  monitor.on('monitor', (_time: string, args: string[]) => { said.push(args.join(' ')) })
+  return said
+}
+
 async function canary (t: TestContext, environment: string): Promise<void> {
-  const redis = await startRedisServer()
+  const passwords = { redis: 'canary-redis-password', metrics: 'canary-metrics-password', secret: `${ACCESS_SECRET}, canary-secret`, previous: `${ACCESS_SECRET}, canary-previous`, query: 'canary-api-key' }
+  const redis = await startRedisServer({ password: passwords.redis })
   t.after(async () => { await redis.stop() })
-  const server = await serving(await startTurnip({ env: { REDIS_URL: redis.url, LOG_LEVEL: 'debug', ENVIRONMENT: environment, ALLOWED_ORIGINS: 'https://app.com' } })
-    .catch((error: unknown) => assert.fail(String(error))))
+  const said = await monitor(t, redis.url)
+  const provider = await startProvider(t)
+  provider.answer = response => { response.writeHead(500).end() }
+  const server = await serving(await startTurnip({
+    env: {
+      REDIS_URL: redis.url,
+      LOG_LEVEL: 'debug',
+      ENVIRONMENT: environment,
+      ALLOWED_ORIGINS: 'https://app.com',
+      METRICS_AUTH: 'basic',
+      METRICS_USERNAME: 'prometheus',
+      METRICS_PASSWORD: passwords.metrics,
+      ACCESS_SECRET: passwords.secret,
+      ACCESS_SECRET_PREVIOUS: passwords.previous,
+      JWT_JWKS_URL: `${provider.url}?key=${passwords.query}`
+    }
+  }).catch((error: unknown) => assert.fail(String(error))))
   t.after(async () => { await server.stop() })
   const { url, wsUrl, metricsUrl = '' } = server
-  const right = tokenFor('canary')
-  const wrong = [sign(claimsOf('canary', { realm: 'other' })), sign(claimsOf('canary'), { secret: 'another' }), sign(claimsOf('canary', { exp: 1 })), `${right}x`, 'canary-that-is-no-token-at-all']
-  const secrets = [...traces(right, ...wrong), 'canary-that-is-no-token-at-all']
+  const right = sign(claimsOf('canary'), { secret: passwords.secret })
+  const wrong = [signWith(createKey('ES256', 'canary-key'), 'canary'), sign(claimsOf('canary', { realm: 'other' }), { secret: passwords.previous }), sign(claimsOf('canary'), { secret: 'another' }), sign(claimsOf('canary', { exp: 1 }), { secret: passwords.secret }), `${right}x`, 'canary-that-is-no-token-at-all']
+  const credentials = ['prometheus:wrong-canary', `wrong:${passwords.metrics}`, `prometheus:${passwords.metrics}`].map(text => Buffer.from(text).toString('base64'))
+  const secrets = [...traces(right, ...wrong), 'canary-that-is-no-token-at-all', 'wrong-canary', ...Object.values(passwords), ...credentials]
   const bodies: string[] = []
 
   for (const token of [right, ...wrong]) {
@@ -56,6 +87,10 @@ async function canary (t: TestContext, environment: string): Promise<void> {
     }
   }
 
+  for (const credential of credentials) {
+    for (const address of [`${url}/info`, `${metricsUrl}/info`, `${metricsUrl}/metrics`]) bodies.push(await (await fetch(address, { headers: { authorization: `Basic ${credential}` } })).text())
+  }
+
   const client = await Client.openWith(wsUrl, ['turnip', `bearer.${right}`])
   assert.equal(client.socket.protocol, 'turnip')
   await client.join('r')
@@ -69,14 +104,19 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   const places = {
     bodies: bodies.join('\n'),
     frames: JSON.stringify(client.frames),
-    metrics: await (await fetch(`${metricsUrl}/metrics`)).text(),
-    redis: await dump(redis.url)
+    metrics: await (await fetch(`${metricsUrl}/metrics`, { headers: basic('prometheus', passwords.metrics) })).text(),
+    redis: `${await dump(redis.url)}\n${said.join('\n')}`
   }
+  await redis.kill()
+  await client.next('degraded')
   await client.close()
   client.socket.terminate()
   await server.stop()
   const everywhere = { ...places, logs: server.logs.join('\n') }
   assert.match(everywhere.redis, /canary/, 'the member is there')
+  assert.ok(said.some(line => /^HSET .*canary/i.test(line)), 'it was heard how it came there')
+  assert.match(everywhere.metrics, /turnip_auth_failures_total\{[^}]*"unavailable"/)
+  assert.match(everywhere.logs, /JWT_JWKS_URL cannot be fetched/)
   const leaks = Object.entries(everywhere).flatMap(([place, text]) => text.split('\n').filter(line => secrets.some(secret => line.includes(secret))).map(line => `${place}: ${line.slice(0, 200)}`))
   assert.deepEqual(leaks, [])
   assert.doesNotMatch(everywhere.redis, /canary@example\.com/, 'no e-mail address either')

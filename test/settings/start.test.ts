@@ -48,6 +48,9 @@ describe('a start with a wrong setting', { concurrency: 2 }, () => {
     ['a short ACCESS_SECRET in production', { ACCESS_SECRET: 'canary-4711', ENVIRONMENT: 'production' }, /^ACCESS_SECRET has a wrong value; it takes .*32 bytes/],
     ['METRICS_AUTH=basic without a user', { ACCESS_SECRET, METRICS_AUTH: 'basic', METRICS_PASSWORD: 'canary-4711' }, /^METRICS_USERNAME is not set; it takes a user name/],
     ['a REDIS_URL with a password in it that is no URL of Redis', { ACCESS_SECRET, REDIS_URL: 'http://:canary-4711@host' }, /^REDIS_URL has a wrong value; it takes redis:/],
+    ['a JWT_JWKS_URL with a password', { ACCESS_SECRET, JWT_JWKS_URL: 'https://user:canary-4711@id.example/keys' }, /^JWT_JWKS_URL has a wrong value; it takes an https: address without a password/],
+    ['a private JWT_PUBLIC_KEY', { JWT_PUBLIC_KEY: '-----BEGIN PRIVATE KEY-----\ncanary-4711\n-----END PRIVATE KEY-----' }, /^JWT_PUBLIC_KEY has a wrong value; it takes a public key/],
+    ['an ACCESS_SECRET that is a public key', { ACCESS_SECRET: '-----BEGIN PUBLIC KEY-----\\ncanary-4711\\n-----END PUBLIC KEY-----' }, /^ACCESS_SECRET has a wrong value; it takes .*no public key/],
     ['a REALM with a line break', { ACCESS_SECRET, REALM: 'a\nb' }, /^REALM is "a\\nb"; it takes 1 to 64/]
   ]
   for (const [what, env, line] of refusals) {

@@ -10,12 +10,15 @@ const soon = (): number => Date.now() / 1000 - 3
 export function tokenCases (play: Play): void {
   play('When its token expires, a connection is closed with 4401 and leaves its room; one that was refreshed stays', async scene => {
     const room = scene.room()
-    const [ana, ben, cleo] = [await scene.first('ana', { exp: soon() }), await scene.second('ben', { exp: soon() }), await scene.second('cleo')]
+    const end = soon()
+    const [ana, ben, cleo] = [await scene.first('ana', { exp: end }), await scene.second('ben', { exp: soon() }), await scene.second('cleo')]
     await scene.gather(room, ana, ben, cleo)
     const exp = now() + 3600
     ben.send({ type: 'refresh', token: tokenFor('ben', { exp }), id: 5 })
     assert.deepEqual(await ben.take(), { type: 'refreshed', data: { expires_at: exp }, id: 5 })
     assert.equal((await ana.closed).code, 4401)
+    const late = Date.now() / 1000 - end - 5
+    assert.ok(late > -0.1 && late < 5, `closed ${late} s after the tolerance`)
     await leaveOf(cleo, ana)
     assert.deepEqual((await heardUntil(ben, cleo)).map(frame => frame.type), ['user_left'])
   })
