@@ -41,11 +41,12 @@ export class KeySet {
   readonly #url: string
   readonly #log: KeySetLog
   readonly #times: KeySetTimes
-  readonly #stopping = new AbortController()
   #keys: ReadonlyMap<string, Verify> = new Map()
   #fetching: Promise<void> | undefined
   #fetchedAt = -Infinity
   #isAway = false
+  #isStopped = false
+  #abort = new AbortController()
   #timer: NodeJS.Timeout | undefined
 
   constructor (url: string, log: KeySetLog, times: Partial<KeySetTimes> = {}) {
@@ -61,7 +62,8 @@ export class KeySet {
   }
 
   stop (): void {
-    this.#stopping.abort()
+    this.#isStopped = true
+    this.#abort.abort()
     clearTimeout(this.#timer)
   }
 
@@ -91,17 +93,20 @@ export class KeySet {
     clearTimeout(this.#timer)
     this.#fetchedAt = performance.now()
     const wasAway = this.#isAway
+    const abort = this.#abort = new AbortController()
+    const limit = setTimeout(() => { abort.abort(new Error(`no answer within ${deadline} ms`)) }, deadline)
     try {
-      this.#keys = keysOf(await download(this.#url, AbortSignal.any([AbortSignal.timeout(deadline), this.#stopping.signal])))
+      this.#keys = keysOf(await download(this.#url, abort.signal))
       this.#isAway = false
       if (wasAway) this.#log.info('the keys of JWT_JWKS_URL were fetched')
     } catch (error) {
       this.#isAway = true
-      if (this.#stopping.signal.aborted) return
-      if (!wasAway) this.#log.warn({ err: error }, `the keys of JWT_JWKS_URL cannot be fetched: ${this.#keys.size} known ones go on, tokens with others are answered unavailable`)
+      if (!wasAway && !this.#isStopped) this.#log.warn({ err: error }, `the keys of JWT_JWKS_URL cannot be fetched: ${this.#keys.size} known ones go on, tokens with others are answered unavailable`)
     } finally {
       this.#fetching = undefined
+      clearTimeout(limit)
     }
+    if (this.#isStopped) return
     this.#timer = setTimeout(() => { void this.fetch() }, this.#isAway ? pause : refresh)
     this.#timer.unref()
   }
