@@ -1,6 +1,7 @@
 /** An identity provider: keys of its own, the page that shows the public ones, and tokens, signed by node:crypto alone. */
 import { constants, generateKeyPairSync, sign as signBytes, type KeyObject, type SignKeyObjectInput } from 'node:crypto'
 import { createServer, type ServerResponse } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { claimsOf, type Claims } from './token.ts'
@@ -50,10 +51,20 @@ export interface Provider {
 
 /** The provider's page, on a port of its own. */
 export async function startProvider (t: TestContext, ...keys: object[]): Promise<Provider> {
-  const server = createServer((_request, response) => {
+  return await start(t, undefined, keys)
+}
+
+/** The same over TLS. */
+export async function startSecureProvider (t: TestContext, tls: { cert: string, key: string }, ...keys: object[]): Promise<Provider> {
+  return await start(t, tls, keys)
+}
+
+async function start (t: TestContext, tls: { cert: string, key: string } | undefined, keys: object[]): Promise<Provider> {
+  const answer = (_request: unknown, response: ServerResponse): void => {
     provider.asked++
     provider.answer(response)
-  })
+  }
+  const server = tls === undefined ? createServer(answer) : createSecureServer(tls, answer)
   let port = 0
   const provider: Provider = {
     url: '',
@@ -67,7 +78,7 @@ export async function startProvider (t: TestContext, ...keys: object[]): Promise
     listen: async () => {
       await new Promise<void>(resolve => { server.listen(port, '127.0.0.1', resolve) })
       port = (server.address() as AddressInfo).port
-      provider.url = `http://127.0.0.1:${port}/keys`
+      provider.url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}/keys`
     }
   }
   provider.show(...keys)

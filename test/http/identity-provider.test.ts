@@ -1,13 +1,17 @@
 /** Tokens of an identity provider: signed with a key that we know the public half of, and never with that half. */
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
-import { test, type TestContext } from 'node:test'
+import { readFile } from 'node:fs/promises'
+import { connect as connectTcp } from 'node:net'
+import { describe, test, type TestContext } from 'node:test'
+import { promisify } from 'node:util'
 import { Client } from '../harness/client.ts'
-import { createKey, jwkOf, signWith, startProvider, type SigningKey } from '../harness/identity-provider.ts'
+import { createKey, jwkOf, signWith, startProvider, startSecureProvider, type SigningKey } from '../harness/identity-provider.ts'
 import { claimsOf, sign, tokenFor } from '../harness/token.ts'
 import { ACCESS_SECRET, startTurnip } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
 import type { TurnipOptions } from '../../src/app.ts'
+import { makeCertificates } from '../redis/certificates.ts'
 import { create, serve, upgrade, type Served } from './serve.ts'
 
 const rsa = createKey('RS256', 'rsa')
@@ -112,6 +116,11 @@ test('a server that has no secret signs nothing', async t => {
   assert.equal((await app.inject({ method: 'POST', url: '/generate-token', payload: { username: 'ann' } })).statusCode, 404)
 })
 
+/** TCP connections, whatever came of them. */
+async function connectionsOf ({ app }: Served): Promise<number> {
+  return await promisify(app.server.getConnections.bind(app.server))()
+}
+
 const codeOf = (body: string): string => (JSON.parse(body) as { code: string }).code
 
 /** A connection under a token of the provider's. */
@@ -119,46 +128,80 @@ async function connect ({ wsUrl }: Served, key: SigningKey, user: string, over =
   return await Client.openWith(`${wsUrl}?token=${signWith(key, user, over)}`, [])
 }
 
-test('while the provider is away an instance starts, answers 503 unavailable to its tokens, and lets them in when it is back', async t => {
-  const provider = await startProvider(t, jwkOf(rsa))
-  await provider.close()
-  const instance = await startTurnip({ env: { JWT_JWKS_URL: provider.url, LOG_LEVEL: 'debug' } })
-  t.after(async () => { await instance.stop() })
-  const address = `${instance.wsUrl}?token=${signWith(rsa, 'ann')}`
-  const refused = await upgrade(address)
-  assert.equal(refused.status, 503)
-  assert.equal(codeOf(refused.body), 'unavailable')
-  assert.match(refused.headers['retry-after'] ?? '', /^\d+$/)
-  assert.equal((await upgrade(`${instance.wsUrl}?token=${tokenFor('ann')}`)).status, 101, 'those with the secret come in')
-  assert.equal((await fetch(`${instance.url}/health`)).status, 200)
-  assert.match(await (await fetch(`${instance.metricsUrl}/metrics`)).text(), /turnip_auth_failures_total\{[^}]*reason="unavailable"[^}]*\} 1\n/)
-  await provider.listen()
-  await until('its tokens open', async () => (await upgrade(address)).status === 101)
-})
-
-test('a connection is refreshed under a key that is not known yet, its messages stay in order, and while the provider is away it goes on', async t => {
-  const provider = await startProvider(t, jwkOf(rsa))
-  const served = await serve(t, { ...WITHOUT_SECRET, jwtJwksUrl: provider.url })
-  const ann = await connect(served, rsa, 'ann', { rooms: ['old'] })
-  const next = createKey('ES256', 'next')
-  provider.show(jwkOf(rsa), jwkOf(next))
-  await until('the new key is known', async () => {
-    ann.send({ type: 'refresh', token: signWith(next, 'ann', { rooms: ['new'] }) })
-    ann.send({ type: 'join', room: 'new' })
-    ann.send({ type: 'ping' })
-    const frames: Array<{ type: string, code?: string }> = [await ann.take(), await ann.take(), await ann.take()]
-    const answers = frames.map(({ type, code }) => code ?? type)
-    // Each answer after the one to what was sent before it, and by the token that stood then.
-    assert.ok([['refreshed', 'joined', 'pong'], ['invalid_token', 'room_forbidden', 'pong']].some(wanted => wanted.join() === answers.join()), answers.join())
-    return answers[0] === 'refreshed'
+// These wait for times of the server's own: together.
+describe('a provider', { concurrency: true }, () => {
+  test('while the provider is away an instance starts, answers 503 unavailable to its tokens, and lets them in when it is back', async t => {
+    const provider = await startProvider(t, jwkOf(rsa))
+    await provider.close()
+    const instance = await startTurnip({ env: { JWT_JWKS_URL: provider.url, LOG_LEVEL: 'debug' } })
+    t.after(async () => { await instance.stop() })
+    const address = `${instance.wsUrl}?token=${signWith(rsa, 'ann')}`
+    const refused = await upgrade(address)
+    assert.equal(refused.status, 503)
+    assert.equal(codeOf(refused.body), 'unavailable')
+    assert.match(refused.headers['retry-after'] ?? '', /^\d+$/)
+    assert.equal((await upgrade(`${instance.wsUrl}?token=${tokenFor('ann')}`)).status, 101, 'those with the secret come in')
+    assert.equal((await fetch(`${instance.url}/health`)).status, 200)
+    assert.match(await (await fetch(`${instance.metricsUrl}/metrics`)).text(), /turnip_auth_failures_total\{[^}]*reason="unavailable"[^}]*\} 1\n/)
+    await provider.listen()
+    await until('its tokens open', async () => (await upgrade(address)).status === 101)
   })
-  assert.equal((await ann.refused({ type: 'refresh', token: signWith(next, 'bob') })).code, 'identity_mismatch')
 
-  await provider.close()
-  const third = createKey('EdDSA', 'third')
-  await until('its absence is noticed', async () => (await ann.refused({ type: 'refresh', token: signWith(third, 'ann') })).code === 'unavailable')
-  ann.send({ type: 'refresh', token: signWith(next, 'ann') })
-  await ann.next('refreshed')
-  await (await connect(served, next, 'bob')).close()
-  await ann.close()
+  test('a connection is refreshed under a key that is not known yet, its messages stay in order, and while the provider is away it goes on', async t => {
+    const provider = await startProvider(t, jwkOf(rsa))
+    const served = await serve(t, { ...WITHOUT_SECRET, jwtJwksUrl: provider.url })
+    const ann = await connect(served, rsa, 'ann', { rooms: ['old'] })
+    const next = createKey('ES256', 'next')
+    provider.show(jwkOf(rsa), jwkOf(next))
+    await until('the new key is known', async () => {
+      ann.send({ type: 'refresh', token: signWith(next, 'ann', { rooms: ['new'] }) })
+      ann.send({ type: 'join', room: 'new' })
+      ann.send({ type: 'ping' })
+      const frames: Array<{ type: string, code?: string }> = [await ann.take(), await ann.take(), await ann.take()]
+      const answers = frames.map(({ type, code }) => code ?? type)
+      // Each answer after the one to what was sent before it, and by the token that stood then.
+      assert.ok([['refreshed', 'joined', 'pong'], ['invalid_token', 'room_forbidden', 'pong']].some(wanted => wanted.join() === answers.join()), answers.join())
+      return answers[0] === 'refreshed'
+    })
+    assert.equal((await ann.refused({ type: 'refresh', token: signWith(next, 'bob') })).code, 'identity_mismatch')
+
+    await provider.close()
+    const third = createKey('EdDSA', 'third')
+    await until('its absence is noticed', async () => (await ann.refused({ type: 'refresh', token: signWith(third, 'ann') })).code === 'unavailable')
+    ann.send({ type: 'refresh', token: signWith(next, 'ann') })
+    await ann.next('refreshed')
+    await (await connect(served, next, 'bob')).close()
+    await ann.close()
+  })
+
+  test('a provider over TLS is believed when its certificate is, and not otherwise', async t => {
+    const { ca, cert, key } = await makeCertificates(t)
+    const provider = await startSecureProvider(t, { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') }, jwkOf(rsa))
+    const [trusting, other] = await Promise.all([{ NODE_EXTRA_CA_CERTS: ca }, {}].map(async env => await startTurnip({ env: { JWT_JWKS_URL: provider.url, ACCESS_SECRET: undefined, ...env } })))
+    t.after(async () => { await Promise.all([trusting?.stop(), other?.stop()]) })
+    const query = `?token=${signWith(rsa, 'ann')}`
+    assert.equal((await upgrade(`${trusting?.wsUrl}${query}`)).status, 101)
+    const refused = await upgrade(`${other?.wsUrl}${query}`)
+    assert.equal(`${refused.status} ${codeOf(refused.body)}`, '503 unavailable')
+  })
+
+  test('a client that goes away while its token waits for a key leaves nothing, and all wait for one answer', async t => {
+    const provider = await startProvider(t)
+    const answers: Array<() => void> = []
+    provider.answer = response => { answers.push(() => { response.end(JSON.stringify({ keys: [jwkOf(rsa)] })) }) }
+    const served = await serve(t, { ...WITHOUT_SECRET, jwtJwksUrl: provider.url })
+    const address = `${served.wsUrl}?token=${signWith(rsa, 'ann')}`
+    const gone = Array.from({ length: 20 }, () => {
+      const socket = connectTcp(Number(new URL(served.url).port), '127.0.0.1')
+      socket.write(`GET /ws?token=${signWith(rsa, 'gone')} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+      return socket
+    })
+    const staying = upgrade(address)
+    await until('all have connected', async () => await connectionsOf(served) === 21)
+    for (const socket of gone) socket.destroy()
+    for (const answer of answers) answer()
+    assert.equal((await staying).status, 101)
+    await until('nobody is left', async () => served.app.turnip.status.info().connections === 0)
+    assert.equal(provider.asked, 1)
+  })
 })
