@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import type { RedisConnections } from './connections.ts'
@@ -17,6 +18,7 @@ export interface Probe { stop (): void }
 export function startProbe ({ commands, subscriber, masters }: RedisConnections, deadlineMs: number): Probe {
   const stopped = new AbortController()
   const { signal } = stopped
+  setMaxListeners(0, signal) // one a connection that is looked at, and connections that break come quickly after each other
   watchOpening(subscriber, deadlineMs, signal)
   if (commands instanceof Redis) watchOpening(commands, deadlineMs, signal)
   else watchNodes(commands)
