@@ -84,8 +84,8 @@ export async function untilServing (base: string): Promise<void> {
 export async function turnipKeys (redis: RedisServer, db = 0): Promise<string[]> {
   const client = new Redis(redis.url, { db })
   try {
-    // The generation outlasts everybody, and expires.
-    return (await client.keys('turnip:*')).filter(key => !key.endsWith(':{cluster}:generation'))
+    // The generation and tombstones outlast everybody, and expire.
+    return (await client.keys('turnip:*')).filter(key => !/:(\{cluster\}:generation$|tombstone:)/.test(key))
   } finally {
     client.disconnect()
   }

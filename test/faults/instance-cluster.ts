@@ -127,7 +127,7 @@ export class InstanceCluster {
     await until(`there are ${count} leases`, async () => {
       const holders = await this.#store.zrange('turnip:development:{cluster}:instances', '0', '-1')
       const lists = await this.#store.keys('turnip:development:instance:*')
-      return holders.length === count && lists.every(list => holders.some(holder => list.includes(`{${holder}}`)))
+      return holders.length === count && lists.every(list => holders.some(holder => list.endsWith(`:${holder}`)))
     })
   }
 
