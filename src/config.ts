@@ -112,7 +112,7 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   pongTimeoutMs: number('PONG_TIMEOUT_MS', 10_000, 1000, HOUR_MS, 'milliseconds'),
   sendBufferBytes: number('SEND_BUFFER_BYTES', 1_048_576, 0, 1_073_741_824, 'bytes'),
   redisTimeoutMs: number('REDIS_TIMEOUT_MS', 2000, 50, HOUR_MS, 'milliseconds'),
-  leaseMs: number('LEASE_MS', 15_000, 500, HOUR_MS, 'milliseconds'),
+  leaseMs: number('LEASE_MS', 15_000, 500, 300_000, 'milliseconds'),
   drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds')
 }
 

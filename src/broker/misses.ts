@@ -7,12 +7,12 @@ const MOST_TRIES = 15
 export class Misses {
   /** How often each was told in vain. */
   readonly #tries = new Map<string, number>()
-  readonly #tell: (instance: string) => Promise<boolean>
+  readonly #tell: (instance: string) => Promise<boolean | undefined>
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
-  /** @param tell resolves to whether the instance has heard it; never rejects */
-  constructor (tell: (instance: string) => Promise<boolean>) {
+  /** @param tell resolves to whether the instance has heard it, undefined when it could not be said; never rejects */
+  constructor (tell: (instance: string) => Promise<boolean | undefined>) {
     this.#tell = tell
   }
 
@@ -34,7 +34,9 @@ export class Misses {
     await Promise.all(Array.from(this.#tries, async ([instance, tries]) => {
       this.#tries.delete(instance) // what it misses from now on counts anew
       const heard = await this.#tell(instance)
-      if (!heard && tries < MOST_TRIES && !this.#tries.has(instance)) this.#tries.set(instance, tries + 1)
+      if (heard === true || this.#tries.has(instance)) return
+      if (heard === undefined) this.#tries.set(instance, tries)
+      else if (tries < MOST_TRIES) this.#tries.set(instance, tries + 1)
     }))
     this.#timer = undefined
     this.#schedule()

@@ -55,7 +55,9 @@ export class RedisBroker implements Broker {
   readonly #queues = new Map<string, Outgoing>()
   readonly #misses: Misses
   #handlers: BrokerHandlers | undefined
-  #retrying = false
+  #closed = false
+  /** Channels that did not let us subscribe, and will be asked again. */
+  readonly #refused = new Set<string>()
 
   constructor (options: RedisBrokerOptions) {
     this.nonce = options.nonce
@@ -68,7 +70,7 @@ export class RedisBroker implements Broker {
       if (channel === inbox) this.#receive(message)
       else if (channel === names.lobby) this.#hear(message)
     })
-    this.#channels.onReady(() => { void this.#hearAgain() })
+    this.#channels.onReady(() => { for (const channel of this.#heard) void this.#hearAgain(channel) })
     options.subscriber.on('close', () => { this.#handlers?.onInterrupted() })
   }
 
@@ -76,6 +78,7 @@ export class RedisBroker implements Broker {
     const { names, measure } = this.#options
     const inbox = names.inbox(this.nonce)
     await measure('subscribe', () => this.#channels.subscribe(inbox))
+    if (this.#closed) return
     this.#heard.add(inbox)
     this.#handlers = handlers
   }
@@ -104,8 +107,8 @@ export class RedisBroker implements Broker {
     const { subscriber, names, measure, timeoutMs, log } = this.#options
     if (on) {
       if (subscriber.status !== 'ready') throw new Error('Redis is away')
-      this.#heard.add(names.lobby)
       await measure('subscribe', () => within(timeoutMs, this.#channels.subscribe(names.lobby)))
+      this.#heard.add(names.lobby)
       return
     }
     this.#heard.delete(names.lobby)
@@ -116,27 +119,27 @@ export class RedisBroker implements Broker {
   }
 
   async close (): Promise<void> {
+    this.#closed = true
     this.#handlers = undefined
     this.#misses.stop()
     await this.#flush()
   }
 
   /** There is a connection without subscriptions. One that breaks meanwhile is followed by the next. */
-  async #hearAgain (): Promise<void> {
-    if (this.#handlers === undefined) return // `open` does it
-    const { log, timeoutMs } = this.#options
+  async #hearAgain (channel: string): Promise<void> {
+    if (this.#handlers === undefined || !this.#heard.has(channel)) return
+    const { names, log, timeoutMs } = this.#options
     try {
-      await Promise.all(Array.from(this.#heard, channel => within(timeoutMs, this.#channels.subscribe(channel))))
-      this.#handlers.onRestored()
+      await within(timeoutMs, this.#channels.subscribe(channel))
+      if (channel === names.inbox(this.nonce)) this.#handlers.onRestored() // without the lobby only watchers miss something
     } catch (error) {
-      log.debug({ err: error }, 'this instance is not heard again yet')
-      if (!this.#retrying) {
-        this.#retrying = true
-        setTimeout(() => {
-          this.#retrying = false
-          if (this.#options.subscriber.status === 'ready') void this.#hearAgain()
-        }, RETRY_MS).unref()
-      }
+      log.debug({ err: error, channel }, 'a channel is not heard again yet')
+      if (this.#refused.has(channel)) return
+      this.#refused.add(channel)
+      setTimeout(() => {
+        this.#refused.delete(channel)
+        if (this.#options.subscriber.status === 'ready') void this.#hearAgain(channel)
+      }, RETRY_MS).unref()
     }
   }
 
@@ -144,13 +147,14 @@ export class RedisBroker implements Broker {
     const queues = [...this.#queues]
     this.#queues.clear()
     await Promise.all(queues.map(async ([instance, { parts, bytes }]) => {
-      if (!await this.#publish(instance, Buffer.concat(parts, bytes))) this.#misses.add(instance)
+      if (await this.#publish(instance, Buffer.concat(parts, bytes)) !== true) this.#misses.add(instance)
     }))
   }
 
-  /** @returns whether the instance has heard it. Never rejects. */
-  async #publish (instance: string, batch: Buffer): Promise<boolean> {
-    const { names, measure, log } = this.#options
+  /** @returns whether the instance has heard it; undefined when it could not be said. Never rejects. */
+  async #publish (instance: string, batch: Buffer): Promise<boolean | undefined> {
+    const { names, measure, log, commands } = this.#options
+    if (commands.status !== 'ready') return undefined
     try {
       this.traffic.publishes++
       this.traffic.bytes += batch.length

@@ -4,13 +4,12 @@ import type { Broker } from '../broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../broker/memory-broker.ts'
 import { RedisBroker } from '../broker/redis-broker.ts'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import { nonceOf } from '../presence/redis-leases.ts'
-import type { RedisNames } from '../presence/redis-presence.ts'
+import { nonceOf, type LeaseNames } from '../presence/redis-leases.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     turnipBroker: Broker
-    turnipNames: RedisNames & { inbox (nonce: string): string }
+    turnipNames: LeaseNames & { inbox (nonce: string): string }
     /** Announces in the lobby of this process; with Redis, the scripts announce. */
     turnipAnnounce: (event: LobbyEvent) => void
   }
@@ -24,7 +23,7 @@ export function createNames (realm: string, db: number): FastifyInstance['turnip
   const prefix = `turnip:${realm}:`
   return {
     room: name => `${prefix}room:{${name}}`,
-    tombstone: name => `${prefix}tombstone:{${name}}`,
+    tombstones: name => `${prefix}tombstone:{${name}}`,
     instances: `${prefix}{cluster}:instances`,
     generation: `${prefix}{cluster}:generation`,
     restored: `${prefix}{cluster}:restored`,

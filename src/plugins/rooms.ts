@@ -51,7 +51,8 @@ export default fp(async (fastify: FastifyInstance) => {
   async function open ({ commands, subscriber }: RedisConnections): Promise<void> {
     while (lifecycle.phase === 'starting' && !closing.signal.aborted) {
       try {
-        if (commands.status === 'ready' && subscriber.status === 'ready' && await rooms.open()) lifecycle.phase = 'serving'
+        const isOpen = commands.status === 'ready' && subscriber.status === 'ready' && await rooms.open()
+        if (isOpen && lifecycle.phase === 'starting') lifecycle.phase = 'serving' // it may drain by now
       } catch (error) {
         log.warn({ err: error }, 'Redis does not let this instance subscribe; it is tried again')
         await delay(REFUSED_MS, undefined, { ref: false })

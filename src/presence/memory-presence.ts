@@ -1,16 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import type { Change, LastLeave, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
+import type { Change, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
 
 interface Room { readonly epoch: string, version: number, readonly members: Map<string, Member> }
 
-/** The version of an end that nobody has kept: after all others. */
-const AFTER_ALL = Number.MAX_SAFE_INTEGER
+/** How a life of a room ended. */
+interface End { readonly version: number, readonly lastLeaver: string | undefined }
+
+/** So many ends are kept in mind, of the latest lives. */
+const MOST_ENDS = 1000
 
 /** Presence in this process: for one instance, without Redis. A call takes effect before it returns. */
 export class MemoryPresence implements Presence {
   readonly renewEveryMs = undefined
+  readonly lateMs = undefined
   readonly #rooms = new Map<string, Room>()
+  /** By epoch, in the order they came. */
+  readonly #ends = new Map<string, End>()
   readonly #announce: (event: LobbyEvent) => void
 
   /** @param announce tells the lobby */
@@ -35,15 +41,12 @@ export class MemoryPresence implements Presence {
     return snapshotOf(room)
   }
 
-  async leave (name: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
+  async leave (name: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined> {
     const room = this.#rooms.get(name)
-    if (room === undefined || !room.members.delete(connectionId)) return undefined
+    if (room?.epoch !== known.epoch || !room.members.delete(connectionId)) return undefined
     room.version++
     const emptied = room.members.size === 0
-    if (emptied) {
-      this.#rooms.delete(name)
-      this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'last_member_left' })
-    }
+    if (emptied) this.#end(name, room, connectionId)
     return { ...changeOf(room), emptied }
   }
 
@@ -51,19 +54,19 @@ export class MemoryPresence implements Presence {
     const room = this.#rooms.get(name)
     if (room === undefined || (requester !== undefined && !room.members.has(requester))) return undefined
     room.version++
-    this.#rooms.delete(name)
-    this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'user_requested' })
+    this.#end(name, room, undefined)
     return changeOf(room)
   }
 
-  /** Memory forgets nothing and nobody is reaped: a life that is not there was ended on purpose. */
+  /** Nothing is forgotten here and nobody is reaped: a life that is not there has ended. */
   async reconcile (name: string, instance: string, members: readonly Member[], known: Position | undefined): Promise<Reconciled> {
     const room = this.#rooms.get(name)
-    if (known !== undefined && known.epoch !== room?.epoch && members.length > 0) return { kind: 'disbanded', version: AFTER_ALL, reason: 'user_requested' }
-    if (room === undefined) return { kind: 'gone', last: undefined }
+    const end = known && this.#ends.get(known.epoch)
+    if (end !== undefined && end.lastLeaver === undefined) return { kind: 'disbanded', version: end.version, reason: 'user_requested' }
+    if (room === undefined) return { kind: 'gone' }
     const wanted = new Map(members.map(member => [member.connection_id, member]))
     const changes: RosterChange[] = []
-    let last: LastLeave | undefined
+    let lastLeaver: string | undefined
     for (const [id, member] of wanted) {
       if (room.members.has(id)) continue
       room.members.set(id, member)
@@ -73,12 +76,15 @@ export class MemoryPresence implements Presence {
       if (holder !== instance || wanted.has(id)) continue
       room.members.delete(id)
       changes.push({ kind: 'left', version: ++room.version, connectionId: id })
-      last = { epoch: room.epoch, connectionId: id }
+      lastLeaver = id
     }
-    if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false, last: undefined }
-    this.#rooms.delete(name)
-    this.#announce({ type: 'room_disbanded', room: name, epoch: room.epoch, reason: 'last_member_left' })
-    return { kind: 'gone', last }
+    if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false }
+    this.#end(name, room, lastLeaver)
+    return { kind: 'gone' }
+  }
+
+  async lastLeavers (_name: string, epochs: readonly string[]): Promise<Array<string | undefined>> {
+    return epochs.map(epoch => this.#ends.get(epoch)?.lastLeaver)
   }
 
   release (): void {}
@@ -96,6 +102,15 @@ export class MemoryPresence implements Presence {
   }
 
   async renew (): Promise<void> {}
+
+  /** @param lastLeaver undefined when somebody disbanded it */
+  #end (name: string, { epoch, version }: Room, lastLeaver: string | undefined): void {
+    this.#rooms.delete(name)
+    this.#ends.set(epoch, { version, lastLeaver })
+    const [oldest] = this.#ends.keys()
+    if (this.#ends.size > MOST_ENDS && oldest !== undefined) this.#ends.delete(oldest)
+    this.#announce({ type: 'room_disbanded', room: name, epoch, reason: lastLeaver === undefined ? 'user_requested' : 'last_member_left' })
+  }
 }
 
 function snapshotOf ({ epoch, version, members }: Room): Snapshot {

@@ -46,14 +46,11 @@ export type Since = 'kept' | 'lapsed' | 'forgotten'
 /** What a room was found to be, and what was changed about it so that it holds exactly the members of one instance. */
 export type Reconciled =
   /** The life that the instance knew was ended on purpose; its members are in no room. */
-  | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
+  | { readonly kind: 'disbanded', readonly version: number, readonly reason: 'user_requested' }
   /** There is no such room, and the instance has no member for it. */
-  | { readonly kind: 'gone', readonly last: LastLeave | undefined }
+  | { readonly kind: 'gone' }
   /** The room as it is. `restored`: the store had lost it, and knows the members of this instance again, no others. */
-  | { readonly kind: 'held', readonly snapshot: Snapshot, readonly changes: RosterChange[], readonly restored: boolean, readonly last: LastLeave | undefined }
-
-/** A leave that ended a life of the room, by this call or not long ago: the answer to it may have been lost. */
-export interface LastLeave { readonly epoch: string, readonly connectionId: string }
+  | { readonly kind: 'held', readonly snapshot: Snapshot, readonly changes: RosterChange[], readonly restored: boolean }
 
 /** A call that had no effect: the store is away, or has refused it. */
 export class NotDone extends Error {
@@ -72,8 +69,12 @@ export interface Presence {
    */
   join (room: string, member: NewMember, limit: number): Promise<Snapshot | 'full'>
 
-  /** Takes a member out. @returns what changed, `emptied` when it was the last; undefined when it was not there */
-  leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined>
+  /**
+   * Takes a member out.
+   * @param known the room as it left it: one that has come again since, or to another life, stays
+   * @returns what changed, `emptied` when it was the last; undefined when it was not there
+   */
+  leave (room: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined>
 
   /**
    * Ends a room's life with all its members.
@@ -90,6 +91,18 @@ export interface Presence {
    * @param leaver connection_id of the last of its members that have left since; it ended a life that the store forgot
    */
   reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver?: string): Promise<Reconciled>
+
+  /**
+   * Whose leave it was that ended a life, not long ago: an answer that said so may have been lost.
+   * @returns connection_ids in the order of the epochs asked for; undefined where none did, or nobody knows any more
+   */
+  lastLeavers (room: string, epochs: readonly string[]): Promise<Array<string | undefined>>
+
+  /**
+   * How long after it was given up a call may still take effect, ms: what a network held back comes true later. Undefined
+   * when that cannot be.
+   */
+  readonly lateMs: number | undefined
 
   /** No member of this instance is in the room any more, nor on its way: it need not be kept in mind for it. Never throws. */
   release (room: string): void

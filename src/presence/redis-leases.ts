@@ -12,6 +12,8 @@ import type { RosterChange, Since } from './presence.ts'
 const BOOKS_TTL_MS = 600_000
 /** How much later than its answer is given up a command may still take effect, ms: the two clocks are read a round trip apart. */
 const CLOCK_SLACK_MS = 500
+/** How many leases a tombstone outlives. An instance that was away for longer finds no room, and no tombstone either. */
+const TOMBSTONE_LEASES = 4
 
 /** Names of keys. Those of the cluster share a hash tag, for one script at a time to use them. */
 export interface LeaseNames {
@@ -21,6 +23,8 @@ export interface LeaseNames {
   readonly restored: string
   readonly reaping: string
   room (name: string): string
+  /** What the names of tombstones begin with, which say how lives of a room ended; in the room's slot of a Cluster. */
+  tombstones (name: string): string
   /** The rooms in which a holder may have members: what its reaper has to visit. */
   roomsOf (holder: string): string
 }
@@ -60,6 +64,11 @@ export class RedisLeases implements Leases {
   /** Under what name this instance's members stand in the store at present. */
   get holder (): string { return holderOf(this.#options.nonce, this.#number) }
 
+  get tombstoneTtlMs (): number { return TOMBSTONE_LEASES * this.leaseMs }
+
+  /** How long after it was given up a command may still take effect, ms: it is given up sooner when the connection breaks. */
+  get lateMs (): number { return this.#options.timeoutMs + CLOCK_SLACK_MS }
+
   /**
    * Redis' time until which a command that is sent now may take effect, ms: what a network held back must not come true
    * much later. And never after the end of the lease: the rooms may have been reaped by then, which the command knows nothing of.
@@ -71,10 +80,11 @@ export class RedisLeases implements Leases {
 
   async renew (hasRestored: boolean, mayReap: boolean): Promise<Renewal> {
     const { names, nonce, leaseMs } = this.#options
+    const sentAt = performance.now()
     const [lapsed, generation, now, instances, restored, nextEndMs, reap] = await this.#run('lease', () => this.#redis.turnipRenew(
       names.instances, names.generation, names.restored, names.reaping,
       this.holder, holderOf(nonce, this.#number + 1), leaseMs, randomUUID(), BOOKS_TTL_MS, nonce, hasRestored ? this.#generation ?? '' : '', mayReap ? 1 : 0))
-    this.#ahead = Number(now) - performance.now()
+    this.#ahead = Number(now) - sentAt // too much by the way there: a late answer must not bring deadlines forward
     this.#endsAt = Number(now) + leaseMs
     const since: Since = generation !== (this.#generation ?? generation) ? 'forgotten' : lapsed === 1 && this.#number > 0 ? 'lapsed' : 'kept'
     this.#generation = generation
@@ -89,7 +99,7 @@ export class RedisLeases implements Leases {
 
   async evict (room: string, holder: string): Promise<Eviction | undefined> {
     const { names } = this.#options
-    const answer = await this.#run('evict', () => this.#redis.turnipEvict(names.room(room), holder, names.lobby, room))
+    const answer = await this.#run('evict', () => this.#redis.turnipEvict(names.room(room), names.tombstones(room), holder, names.lobby, room, this.tombstoneTtlMs))
     if (answer === null) return undefined
     const [epoch, emptied, holders, leaves] = answer
     const changes: RosterChange[] = []
@@ -108,7 +118,8 @@ export class RedisLeases implements Leases {
   }
 
   async resign (): Promise<void> {
-    await this.forget(this.holder)
+    // Former ones, too: whoever would reap them may be gone as well, and their rooms were taken over.
+    for (let number = this.#number; number >= 0; number--) await this.forget(holderOf(this.#options.nonce, number))
   }
 
   async #run<T> (operation: string, run: () => Promise<T>): Promise<T> {

@@ -1,27 +1,18 @@
 import { randomUUID } from 'node:crypto'
-import type { DisbandReason } from '../protocol/messages.ts'
 import { eventsOf, type RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
 import { nonceOf, noncesOf, type LeaseNames, type RedisLeases } from './redis-leases.ts'
 import { carryOut, withScripts, type Scripts } from './scripts.ts'
-import { NotDone, type Change, type LastLeave, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
+import { NotDone, type Change, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
 
 /** How long a room outlives the last instance that renewed it, ms: the safety net for a cluster that died as a whole. */
 const ROOM_TTL_MS = 600_000
-/** How many leases a tombstone outlives. An instance that was away for longer finds no room, and no tombstone either. */
-const TOMBSTONE_LEASES = 4
 
 const LATE = new Error('The command reached Redis after its deadline')
 
-/** Names of keys and channels. */
-export interface RedisNames extends LeaseNames {
-  /** How a life of a room ended lately; in the room's slot of a Cluster. */
-  tombstone (name: string): string
-}
-
 export interface RedisPresenceOptions {
   readonly redis: RedisClient
-  readonly names: RedisNames
+  readonly names: LeaseNames
   readonly leases: RedisLeases
   readonly measure: Measure
 }
@@ -34,8 +25,8 @@ export class RedisPresence implements Presence {
   readonly renewEveryMs = ROOM_TTL_MS / 3
   readonly #options: RedisPresenceOptions
   readonly #redis: RedisClient & Scripts
-  /** The rooms that stand in a holder's set of rooms, and the holder. */
-  readonly #marks = new Map<string, string>()
+  /** The rooms that stand in a holder's set of rooms, or will when that is done. */
+  readonly #marks = new Map<string, { readonly holder: string, readonly done: Promise<void> }>()
 
   constructor (options: RedisPresenceOptions) {
     this.#options = options
@@ -47,11 +38,12 @@ export class RedisPresence implements Presence {
   async join (room: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
     const { names, leases } = this.#options
     const { connection_id: id } = newcomer
+    const { holder, deadline } = leases // one lease for both: it may end in between
     const answer = await this.#run('join', async () => {
-      const marked = this.#mark(room)
+      const marked = this.#mark(room, holder, deadline)
       if (this.#redis.isCluster) await marked // another node's: the order of sending says nothing
       const [joined, inSet] = await Promise.allSettled([
-        this.#redis.turnipJoin(names.room(room), id, jsonOf(newcomer), leases.holder, limit, randomUUID(), ROOM_TTL_MS, names.lobby, room, leases.deadline),
+        this.#redis.turnipJoin(names.room(room), id, jsonOf(newcomer), holder, limit, randomUUID(), ROOM_TTL_MS, names.lobby, room, deadline),
         marked
       ])
       if (joined.status === 'rejected') throw joined.reason
@@ -62,9 +54,9 @@ export class RedisPresence implements Presence {
     return answer === 'full' ? answer : snapshotOf(answer[2])
   }
 
-  async leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
-    const { names } = this.#options
-    const answer = await this.#run('leave', () => this.#redis.turnipLeave(names.room(room), names.tombstone(room), connectionId, names.lobby, room, this.#tombstoneTtlMs))
+  async leave (room: string, connectionId: string, { epoch: knownEpoch, version: knownVersion }: Position): Promise<(Change & { emptied: boolean }) | undefined> {
+    const { names, leases } = this.#options
+    const answer = await this.#run('leave', () => this.#redis.turnipLeave(names.room(room), names.tombstones(room), connectionId, knownEpoch, knownVersion, names.lobby, room, leases.tombstoneTtlMs))
     if (answer === null) return undefined
     const [epoch, version, emptied, holders] = answer
     return { epoch, version, emptied: emptied === 1, instances: noncesOf(holders) }
@@ -73,36 +65,45 @@ export class RedisPresence implements Presence {
   async disband (room: string, requester: string | undefined): Promise<Change | undefined> {
     const { names, leases } = this.#options
     const answer = await this.#run('disband', () =>
-      this.#redis.turnipDisband(names.room(room), names.tombstone(room), requester ?? '', this.#tombstoneTtlMs, names.lobby, room, leases.deadline))
+      this.#redis.turnipDisband(names.room(room), names.tombstones(room), requester ?? '', leases.tombstoneTtlMs, names.lobby, room, leases.deadline))
     if (answer === 'late') throw new NotDone(LATE)
     if (answer === null) return undefined
     const [epoch, version, holders] = answer
     return { epoch, version, instances: noncesOf(holders) }
   }
 
-  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver = ''): Promise<Reconciled> {
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver = '-'): Promise<Reconciled> {
     const { names, leases } = this.#options
+    const { holder, deadline } = leases
     const answer = await this.#run('reconcile', async () => {
-      if (members.length > 0) await this.#mark(room)
+      if (members.length > 0) await this.#mark(room, holder, deadline)
       return await this.#redis.turnipReconcile(
-        names.room(room), names.tombstone(room), instance, leases.holder, known?.epoch ?? '', known?.version ?? 0, since,
-        randomUUID(), ROOM_TTL_MS, this.#tombstoneTtlMs, leases.deadline, names.lobby, room, leaver,
+        names.room(room), names.tombstones(room), instance, holder, known?.epoch ?? '', known?.version ?? 0, since,
+        randomUUID(), ROOM_TTL_MS, leases.tombstoneTtlMs, deadline, names.lobby, room, leaver,
         ...members.flatMap(member => [member.connection_id, member.joined_at, jsonOf(member)]))
     })
     switch (answer[0]) {
       case 'late': throw new NotDone(LATE)
-      case 'disbanded': return { kind: 'disbanded', version: answer[1], reason: answer[2] as DisbandReason }
-      case 'gone': return { kind: 'gone', last: lastOf(answer[1]) }
+      case 'disbanded': return { kind: 'disbanded', version: answer[1], reason: 'user_requested' }
+      case 'gone': return { kind: 'gone' }
       case 'held': {
-        const [, last, restored, changes, fields] = answer
+        const [, restored, changes, fields] = answer
         const snapshot = snapshotOf(fields)
-        return { kind: 'held', snapshot, changes: changesOf(changes, snapshot), restored: restored === 1, last: lastOf(last) }
+        return { kind: 'held', snapshot, changes: changesOf(changes, snapshot), restored: restored === 1 }
       }
     }
   }
 
+  async lastLeavers (room: string, epochs: readonly string[]): Promise<Array<string | undefined>> {
+    const prefix = this.#options.names.tombstones(room)
+    const found = await this.#run('last_leavers', () => this.#redis.mget(epochs.map(epoch => `${prefix}:${epoch}`)))
+    return found.map(value => /^\d+ last_member_left (\S+)$/.exec(value ?? '')?.[1])
+  }
+
+  get lateMs (): number { return this.#options.leases.lateMs }
+
   release (room: string): void {
-    const holder = this.#marks.get(room)
+    const { holder } = this.#marks.get(room) ?? {}
     if (holder === undefined) return
     this.#marks.delete(room)
     // One that stays in the set costs its reaper a visit, no more.
@@ -123,18 +124,19 @@ export class RedisPresence implements Presence {
     await this.#run('renew', () => Promise.all(rooms.map(room => this.#redis.pexpire(this.#options.names.room(room), ROOM_TTL_MS))))
   }
 
-  get #tombstoneTtlMs (): number { return TOMBSTONE_LEASES * this.#options.leases.leaseMs }
-
   /** Has this instance's reaper visit the room, if it comes to that. */
-  async #mark (room: string): Promise<void> {
-    const { leases: { holder, deadline }, names } = this.#options
-    if (this.#marks.get(room) === holder) return
-    this.#marks.set(room, holder)
-    try {
-      const answer = await this.#redis.turnipMark(names.roomsOf(holder), room, ROOM_TTL_MS, deadline)
+  async #mark (room: string, holder: string, deadline: number): Promise<void> {
+    const known = this.#marks.get(room)
+    if (known?.holder === holder) return await known.done
+    const done = this.#redis.turnipMark(this.#options.names.roomsOf(holder), room, ROOM_TTL_MS, deadline).then(answer => {
       if (answer === 'late') throw new NotDone(LATE)
+    })
+    const mark = { holder, done }
+    this.#marks.set(room, mark)
+    try {
+      await done
     } catch (error) {
-      this.#marks.delete(room)
+      if (this.#marks.get(room) === mark) this.#marks.delete(room)
       throw error
     }
   }
@@ -164,10 +166,6 @@ function joinOf (value: string): { version: number, member: Member } {
   const [version = '', joinedAt = '', holder = ''] = value.split(' ', 3)
   const info = JSON.parse(value.slice(version.length + joinedAt.length + holder.length + 3)) as Pick<Member, 'connection_id' | 'user_id' | 'username'>
   return { version: Number(version), member: { ...info, instance: nonceOf(holder), joined_at: Number(joinedAt) } }
-}
-
-function lastOf ([epoch, connectionId]: readonly string[]): LastLeave | undefined {
-  return epoch === undefined || connectionId === undefined ? undefined : { epoch, connectionId }
 }
 
 /** @param flat kind, connection_id and version in turn */

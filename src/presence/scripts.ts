@@ -5,7 +5,7 @@ import type { Measure } from '../redis/measure.ts'
 import { NotDone } from './presence.ts'
 
 /** Each script runs whole, so concurrent instances see it happen at once or not at all. All its keys are in one slot of a Cluster. */
-const keysOf = { join: 1, leave: 2, disband: 2, reconcile: 2, evict: 1, mark: 1, renew: 4 }
+const keysOf = { join: 1, leave: 2, disband: 2, reconcile: 2, evict: 2, mark: 1, renew: 4 }
 
 const sources = Object.entries(keysOf).map(([name, numberOfKeys]) =>
   ({ command: commandOf(name), lua: readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8'), numberOfKeys }))
@@ -15,12 +15,12 @@ type Argument = string | number
 /** The scripts as they answer: bulk strings and integers. */
 export interface Scripts {
   turnipJoin (key: string, ...args: Argument[]): Promise<'full' | 'late' | [epoch: string, version: string, fields: string[]]>
-  turnipLeave (key: string, tombstone: string, ...args: Argument[]): Promise<null | [epoch: string, version: number, emptied: number, holders: string]>
-  turnipDisband (key: string, tombstone: string, ...args: Argument[]): Promise<null | 'late' | [epoch: string, version: number, holders: string]>
-  turnipReconcile (key: string, tombstone: string, ...args: Argument[]): Promise<
-    ['late'] | ['disbanded', version: number, reason: string] | ['gone', last: string[]] |
-    ['held', last: string[], restored: number, changes: Array<string | number>, fields: string[]]>
-  turnipEvict (key: string, ...args: Argument[]): Promise<null | [epoch: string, emptied: number, holders: string, leaves: Array<string | number>]>
+  turnipLeave (key: string, tombstones: string, ...args: Argument[]): Promise<null | [epoch: string, version: number, emptied: number, holders: string]>
+  turnipDisband (key: string, tombstones: string, ...args: Argument[]): Promise<null | 'late' | [epoch: string, version: number, holders: string]>
+  turnipReconcile (key: string, tombstones: string, ...args: Argument[]): Promise<
+    ['late'] | ['disbanded', version: number] | ['gone'] |
+    ['held', restored: number, changes: Array<string | number>, fields: string[]]>
+  turnipEvict (key: string, tombstones: string, ...args: Argument[]): Promise<null | [epoch: string, emptied: number, holders: string, leaves: Array<string | number>]>
   turnipMark (key: string, ...args: Argument[]): Promise<'late' | 1>
   turnipRenew (...args: Argument[]): Promise<
     [lapsed: number, generation: string, now: string, instances: number, restored: number, nextEnd: number, reap: string[]]>

@@ -60,6 +60,8 @@ export class Cluster {
   readonly #reconciler: Reconciler
   readonly #upkeep: Upkeep
   readonly #tenure: Tenure | undefined
+  /** How often others could not reach this instance. */
+  #interruptions = 0
 
   constructor ({ presence, broker, leases, log, onReach = () => {} }: ClusterOptions, owner: ClusterOwner) {
     this.#presence = presence
@@ -107,7 +109,10 @@ export class Cluster {
     await this.#broker.open({
       onRecord: record => { this.hub.receive(decodeRecord(record)) },
       onLobby: event => { this.#owner.onLobby(event) },
-      onInterrupted: () => { this.#tenure?.deaf(true) },
+      onInterrupted: () => {
+        this.#interruptions++
+        this.#tenure?.deaf(true)
+      },
       onRestored: () => { void this.#heardAgain() },
       onMissed: () => { void this.#upkeep.checkAll() }
     })
@@ -178,8 +183,9 @@ export class Cluster {
 
   /** What was said while nobody could reach this instance is lost. */
   async #heardAgain (): Promise<void> {
+    const interruptions = this.#interruptions
     await this.#upkeep.checkAll()
     await this.#reconciler.settleAll()
-    this.#tenure?.deaf(false)
+    if (interruptions === this.#interruptions) this.#tenure?.deaf(false)
   }
 }

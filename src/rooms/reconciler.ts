@@ -66,7 +66,7 @@ export class Reconciler {
   readonly #options: ReconcilerOptions
   readonly #doubts = new Map<string, Doubt>()
   readonly #gapTimers = new Map<Roster, NodeJS.Timeout>()
-  readonly #graceTimers = new Set<NodeJS.Timeout>()
+  readonly #laterTimers = new Set<NodeJS.Timeout>()
   #retryTimer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -77,12 +77,19 @@ export class Reconciler {
   has (room: string): boolean { return this.#doubts.has(room) }
   get size (): number { return this.#doubts.size }
 
+  /** Whether rooms are in doubt because the store was away or the lease had ended. It looks at every doubt. */
+  get isRecovering (): boolean {
+    return [...this.#doubts.values()].some(({ cause }) => isOfStore(cause))
+  }
+
   /**
    * A room is in doubt from now on, until it is set right.
    * @param leaver a member that the store may not have taken out
    */
   doubt (room: string, cause: DoubtCause, leaver?: Leaver): void {
     const doubt = this.#add(room, cause, leaver)
+    const { lateMs } = this.#options.presence
+    if (cause === 'answer' && leaver === undefined && lateMs !== undefined) this.#lookAgain(room, 'position', lateMs) // it may still happen
     setImmediate(() => { void this.#attempt(doubt) }) // with the next ones of this turn
   }
 
@@ -126,7 +133,7 @@ export class Reconciler {
     this.#stopped = true
     clearTimeout(this.#retryTimer)
     for (const timer of this.#gapTimers.values()) clearTimeout(timer)
-    for (const timer of this.#graceTimers) clearTimeout(timer)
+    for (const timer of this.#laterTimers) clearTimeout(timer)
   }
 
   #add (room: string, cause: DoubtCause, leaver?: Leaver): Doubt {
@@ -135,6 +142,7 @@ export class Reconciler {
       doubt = { room, cause, since: sinceOf(cause, 'kept'), known: undefined, leavers: [], attempt: undefined, isStale: false }
       this.#doubts.set(room, doubt)
     }
+    if (isOfStore(cause)) doubt.cause = cause
     doubt.since = sinceOf(cause, doubt.since)
     doubt.isStale = doubt.attempt !== undefined
     if (leaver !== undefined) doubt.leavers.push(leaver)
@@ -180,8 +188,10 @@ export class Reconciler {
         doubt.leavers.unshift(...leavers)
         return await this.#setRight(doubt)
       }
-      const { last } = found
-      for (const { connectionId, known, tell } of leavers) tell(last?.epoch === known.epoch && last.connectionId === connectionId)
+      if (leavers.length > 0) {
+        const last = await presence.lastLeavers(room, leavers.map(({ known }) => known.epoch))
+        for (const [i, { connectionId, tell }] of leavers.entries()) tell(last[i] === connectionId)
+      }
       this.#end(doubt)
     } catch (error) {
       goOnDoubting()
@@ -202,7 +212,7 @@ export class Reconciler {
       doubt.known = snapshot
       if (restored && roster?.isSpread === true) {
         roster.resume()
-        this.#lookAgain(room, graceMs)
+        this.#lookAgain(room, 'forgotten', graceMs)
       } else if (roster?.adopt(snapshot, changes) === true) {
         this.resyncs[cause]++
         log.info({ room, cause, version: snapshot.version }, 'the members of a room were told the whole of it')
@@ -230,12 +240,12 @@ export class Reconciler {
     return latest
   }
 
-  #lookAgain (room: string, ms: number): void {
+  #lookAgain (room: string, cause: DoubtCause, ms: number): void {
     const timer = setTimeout(() => {
-      this.#graceTimers.delete(timer)
-      if (this.#options.hub.isUsed(room)) this.doubt(room, 'forgotten')
+      this.#laterTimers.delete(timer)
+      this.doubt(room, cause)
     }, ms)
-    this.#graceTimers.add(timer.unref())
+    this.#laterTimers.add(timer.unref())
   }
 
   #retry (error: unknown): void {
@@ -246,6 +256,11 @@ export class Reconciler {
       void this.settleAll()
     }, RETRY_MS).unref()
   }
+}
+
+/** Whether a room came into doubt as all others did. */
+function isOfStore (cause: DoubtCause): boolean {
+  return cause === 'reconnect' || cause === 'lapsed' || cause === 'forgotten'
 }
 
 /** What a cause says of the lease, beside what was found before. */

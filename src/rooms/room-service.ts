@@ -141,7 +141,7 @@ export class RoomService {
       seated = new Promise(resolve => {
         roster.receive(change, seat, () => { seat.confirm(id); resolve() })
       })
-      if (roster.hasGap) late = setTimeout(() => { roster.adopt(snapshot) }, GAP_MS) // the join does not wait for a lost change
+      if (roster.hasGap) late = setTimeout(() => { if (roster.hasGap) roster.adopt(snapshot) }, GAP_MS) // the join does not wait for a lost change
       this.counts.joins++
     } finally {
       this.#cluster.hub.arrived(room)
@@ -257,7 +257,7 @@ export class RoomService {
       return
     }
     try {
-      const outcome = await this.#presence.leave(room, peer.id)
+      const outcome = await this.#presence.leave(room, peer.id, leaver.known)
       if (outcome !== undefined) this.#cluster.pass(room, outcome.epoch, outcome.instances, { kind: 'left', version: outcome.version, connectionId: peer.id })
       leaver.tell(outcome?.emptied ?? false)
       this.#cluster.releaseUnused(room)

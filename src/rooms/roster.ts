@@ -85,7 +85,7 @@ export class Roster implements Position {
     const due: Due = { change, ...(seat && { seat }), ...(settled && { settled }) }
     if (!this.#ended && change.version > this.#version + (this.#suspended ? 0 : 1)) {
       this.#ahead ??= new Map()
-      if (this.#ahead.has(change.version)) return
+      if (this.#ahead.has(change.version) && seat === undefined) return
       this.#ahead.set(change.version, due)
       if (this.#ahead.size === 1 && !this.#suspended) this.#owner.onGap(this)
       return
@@ -139,10 +139,12 @@ export class Roster implements Position {
    * @returns whether members had to be told the whole
    */
   adopt (snapshot: Snapshot, changes: readonly RosterChange[] = []): boolean {
-    this.#suspended = false
-    if (this.#ended) return false
     const isSameLife = snapshot.epoch === this.#epoch
-    if (isSameLife && snapshot.version < this.#version) return false // what was on its way came sooner
+    if (this.#ended || (isSameLife && snapshot.version < this.#version)) { // what was on its way came sooner
+      this.resume()
+      return false
+    }
+    this.#suspended = false
     if (isSameLife) {
       for (const change of changes) this.#keep(change)
       this.#advance(snapshot.version)

@@ -40,6 +40,8 @@ export class Tenure {
   #heldUntil = -Infinity
   #unbrokenSince = Infinity
   #renewedAt: number | undefined
+  /** The last renewal was answered. */
+  #isSteady = false
   /** The connection was lost and the lease was not renewed since: the store may have forgotten everything. */
   #isUnsure = false
   #isDeaf = false
@@ -129,9 +131,12 @@ export class Tenure {
     const { leases, log } = this.#options
     clearTimeout(this.#timer)
     const sentAt = performance.now()
-    const mayReap = sentAt - this.#unbrokenSince >= this.#leaseMs && this.trustsStore && !this.#reaping
+    // A store that was frozen finds leases ended whose renewals wait to be read: those get the time of a renewal.
+    const mayReap = this.#isSteady && sentAt - this.#unbrokenSince >= this.#leaseMs && this.trustsStore && !this.#reaping
+    this.#isSteady = false
     try {
       const renewal = await leases.renew(this.#hasRestored, mayReap)
+      this.#isSteady = performance.now() - sentAt < this.#leaseMs / RENEWALS
       if (this.#renewedAt !== undefined && sentAt >= this.#heldUntil) log.warn({ since: renewal.since }, 'the lease had ended; it is held again')
       this.#heldUntil = sentAt + this.#leaseMs
       this.#renewedAt = performance.now()
@@ -166,16 +171,20 @@ export class Tenure {
     } else if (!this.#isUp) {
       this.#recover(async () => {})
     }
-    if (reap.length > 0) void this.#reap(reap)
+    if (reap.length > 0 && this.#isSteady) void this.#reap(reap)
   }
 
   /** Recoveries run one after the other. When the last is done and every room was asked for, the store is said to be back. */
   #recover (work: () => Promise<void>): void {
-    this.#recovering = this.#recovering.then(work).then(() => {
-      if (!this.#isDeaf && this.admits) this.#reach(true)
-    }).catch((error: unknown) => {
+    this.#recovering = this.#recovering.then(work).then(() => { this.#reachAgain() }).catch((error: unknown) => {
       this.#options.log.warn({ err: error }, 'a recovery failed')
     })
+  }
+
+  #reachAgain (): void {
+    if (this.#isDeaf || !this.admits || this.#stopped) return
+    if (!this.#options.reconciler.isRecovering) this.#reach(true)
+    else setTimeout(() => { this.#reachAgain() }, RETRY_MS).unref()
   }
 
   /** From this turn on, so that no join gets ahead of it. */

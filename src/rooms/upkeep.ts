@@ -5,6 +5,8 @@ import type { Roster } from './roster.ts'
 
 /** How often rosters are compared with the store, ms at most. With short leases, as often as they end. */
 const CHECK_MS = 10_000
+/** How soon a store that did not answer is asked again where all rooms stand, ms. */
+const RETRY_MS = 1000
 /** Rooms asked for at a time. */
 const BATCH = 200
 
@@ -24,15 +26,16 @@ export interface UpkeepOptions {
 export class Upkeep {
   readonly #options: UpkeepOptions
   readonly #timers: NodeJS.Timeout[] = []
-  #checking: Promise<void> | undefined
+  #checking: Promise<boolean> | undefined
   #checkingAll: Promise<void> | undefined
+  #stopped = false
 
   constructor (options: UpkeepOptions) {
     this.#options = options
   }
 
   start (): void {
-    if (this.#timers.length > 0) return
+    if (this.#timers.length > 0 || this.#stopped) return
     const { presence: { renewEveryMs }, leaseMs, hub } = this.#options
     if (renewEveryMs !== undefined) this.#every(renewEveryMs, () => this.#renew())
     // A room that lives here alone has nobody to miss a change of.
@@ -40,33 +43,35 @@ export class Upkeep {
   }
 
   stop (): void {
+    this.#stopped = true
     for (const timer of this.#timers) clearInterval(timer)
   }
 
-  /** Compares all rosters with the store. Resolves when those that are behind are in doubt; never rejects. */
+  /** Compares all rosters with the store, again and again until it answers. Resolves when those that are behind are in doubt; never rejects. */
   async checkAll (): Promise<void> {
     // Whoever asks while one waits for its turn is served by that one.
     this.#checkingAll ??= this.#idle().then(async () => {
       this.#checkingAll = undefined
-      await this.#check(this.#options.hub.rosters)
+      while (!await this.#check(this.#options.hub.rosters) && !this.#stopped) await pause(RETRY_MS)
     })
     await this.#checkingAll
   }
 
-  /** One check runs at a time. */
-  async #check (rosters: readonly Roster[]): Promise<void> {
+  /** One check runs at a time. @returns whether the store has answered */
+  async #check (rosters: readonly Roster[]): Promise<boolean> {
     await this.#idle()
     this.#checking = this.#compareAll(rosters).finally(() => { this.#checking = undefined })
-    await this.#checking
+    return await this.#checking
   }
 
   async #idle (): Promise<void> {
     while (this.#checking !== undefined) await this.#checking
   }
 
-  async #compareAll (rosters: readonly Roster[]): Promise<void> {
+  async #compareAll (rosters: readonly Roster[]): Promise<boolean> {
     const { presence, log } = this.#options
     const suspects: Array<() => void> = []
+    let hasAnswered = true
     try {
       for (let at = 0; at < rosters.length; at += BATCH) {
         const batch = rosters.slice(at, at + BATCH)
@@ -79,10 +84,11 @@ export class Upkeep {
       }
     } catch (error) {
       log.debug({ err: error }, 'the store did not say where rooms stand; it is asked again')
+      hasAnswered = false
     }
-    if (suspects.length === 0) return
-    await new Promise(resolve => { setTimeout(resolve, GAP_MS).unref() }) // what is on its way comes by then
+    if (suspects.length > 0) await pause(GAP_MS) // what is on its way comes by then
     for (const doubt of suspects) doubt()
+    return hasAnswered
   }
 
   /**
@@ -107,7 +113,11 @@ export class Upkeep {
     }
   }
 
-  #every (ms: number, run: () => Promise<void>): void {
+  #every (ms: number, run: () => Promise<unknown>): void {
     this.#timers.push(setInterval(() => { void run() }, ms).unref())
   }
+}
+
+async function pause (ms: number): Promise<void> {
+  await new Promise(resolve => { setTimeout(resolve, ms).unref() })
 }

@@ -37,8 +37,9 @@ export class Watchers {
     }
   }
 
+  /** Never rejects: what is still heard is told to nobody. */
   async remove (peer: Peer): Promise<void> {
-    if (this.#notes.delete(peer)) await this.#switch()
+    if (this.#notes.delete(peer)) await this.#switch().catch(() => {}) // somebody may watch again by then, and is told what failed
   }
 
   announce (event: LobbyEvent): void {

@@ -27,6 +27,12 @@ export async function joined (presence: Presence, room: string, newcomer: NewMem
   return snapshot as Snapshot
 }
 
+/** A leave of the life that there is, by a member that knows all of it. */
+export async function leave (presence: Presence, room: string, id: string): ReturnType<Presence['leave']> {
+  const epoch = (await presence.snapshot(room))?.epoch ?? 'none'
+  return await presence.leave(room, id, { epoch, version: Number.MAX_SAFE_INTEGER })
+}
+
 function idsOf ({ members }: Snapshot): string[] {
   return members.map(({ connection_id: id }) => id)
 }
@@ -51,7 +57,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     for (let life = 0; life < 20; life++) {
       for (const room of ['r', 's']) {
         epochs.push((await joined(first, room, member(`${room}${life}`))).epoch)
-        await (life % 2 === 0 ? first.leave(room, `${room}${life}`) : second.disband(room, undefined))
+        await (life % 2 === 0 ? leave(first, room, `${room}${life}`) : second.disband(room, undefined))
       }
     }
     assert.equal(new Set(epochs).size, 40)
@@ -62,9 +68,9 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     const versions: Array<number | undefined> = []
     versions.push((await joined(first, 'r', member('a'))).version)
     versions.push((await joined(second, 'r', member('b', SECOND))).version)
-    versions.push((await first.leave('r', 'a'))?.version)
+    versions.push((await leave(first, 'r', 'a'))?.version)
     versions.push((await joined(first, 'r', member('a'))).version)
-    versions.push((await second.leave('r', 'b'))?.version)
+    versions.push((await leave(second, 'r', 'b'))?.version)
     versions.push((await first.disband('r', 'a'))?.version)
     assert.deepEqual(versions, [1, 2, 3, 4, 5, 6])
     assert.equal((await joined(first, 'r', member('a'))).version, 1)
@@ -76,7 +82,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     const twice = await joined(first, 'r', member('a'), 1)
     assert.deepEqual(twice, { ...once, version: 2 })
     assert.deepEqual(await second.snapshot('r'), twice)
-    assert.deepEqual(await first.leave('r', 'a'), { epoch: once.epoch, version: 3, emptied: true, instances: [] })
+    assert.deepEqual(await leave(first, 'r', 'a'), { epoch: once.epoch, version: 3, emptied: true, instances: [] })
     assert.equal((await announced()).length, 2)
   })
 
@@ -87,7 +93,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     assert.equal(await first.join('r', member('c'), 2), 'full')
     assert.equal(await second.join('r', member('d', SECOND), 2), 'full')
     assert.deepEqual(await first.snapshot('r'), full)
-    assert.equal(await first.leave('r', 'c'), undefined)
+    assert.equal(await leave(first, 'r', 'c'), undefined)
     assert.equal((await joined(first, 'r', member('c'), 3)).version, 3)
     assert.equal((await joined(first, 'r', member('d'), 0)).version, 4, '0 is no limit')
   })
@@ -108,12 +114,12 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
 
   test(`${name}: a stranger's leave is undefined and changes nothing`, async t => {
     const { first, second } = await open(t)
-    assert.equal(await first.leave('nowhere', 'a'), undefined)
+    assert.equal(await leave(first, 'nowhere', 'a'), undefined)
     const before = await joined(first, 'r', member('a'))
-    assert.equal(await second.leave('r', 'b'), undefined)
+    assert.equal(await leave(second, 'r', 'b'), undefined)
     assert.deepEqual(await first.snapshot('r'), before)
-    assert.ok(await first.leave('r', 'a'))
-    assert.equal(await first.leave('r', 'a'), undefined, 'it has left already')
+    assert.ok(await leave(first, 'r', 'a'))
+    assert.equal(await leave(first, 'r', 'a'), undefined, 'it has left already')
   })
 
   test(`${name}: a leave names the instances that remain, and emptied only for the last`, async t => {
@@ -122,9 +128,9 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     await joined(first, 'r', member('b'))
     await joined(second, 'r', member('c', SECOND))
     const sorted = (change: { instances: string[] } | undefined): unknown => change && { ...change, instances: change.instances.toSorted() }
-    assert.deepEqual(sorted(await first.leave('r', 'a')), { epoch, version: 4, emptied: false, instances: [FIRST, SECOND] })
-    assert.deepEqual(sorted(await first.leave('r', 'b')), { epoch, version: 5, emptied: false, instances: [SECOND] })
-    assert.deepEqual(sorted(await second.leave('r', 'c')), { epoch, version: 6, emptied: true, instances: [] })
+    assert.deepEqual(sorted(await leave(first, 'r', 'a')), { epoch, version: 4, emptied: false, instances: [FIRST, SECOND] })
+    assert.deepEqual(sorted(await leave(first, 'r', 'b')), { epoch, version: 5, emptied: false, instances: [SECOND] })
+    assert.deepEqual(sorted(await leave(second, 'r', 'c')), { epoch, version: 6, emptied: true, instances: [] })
     assert.equal(await first.snapshot('r'), undefined)
   })
 
@@ -139,7 +145,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     const change = await second.disband('r', 'a')
     assert.deepEqual(change && { ...change, instances: change.instances.toSorted() }, { epoch, version: 3, instances: [FIRST, SECOND] })
     assert.equal(await first.snapshot('r'), undefined)
-    assert.equal(await first.leave('r', 'a'), undefined)
+    assert.equal(await leave(first, 'r', 'a'), undefined)
     assert.equal(await second.disband('r', 'b'), undefined)
 
     await joined(first, 'r', member('a'))
@@ -152,7 +158,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     await joined(first, 'r', member('a'))
     const both = await joined(second, 'r', member('b', SECOND))
     assert.deepEqual(await first.snapshot('r'), both)
-    await first.leave('r', 'a')
+    await leave(first, 'r', 'a')
     assert.deepEqual(await second.snapshot('r'), { ...both, version: 3, members: both.members.filter(({ connection_id: id }) => id === 'b') })
   })
 
@@ -170,8 +176,8 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     assert.deepEqual(found.snapshot, await second.snapshot('r'))
     const again = await first.reconcile('r', FIRST, [kept], found.snapshot, 'kept')
     assert.deepEqual(again, { ...found, changes: [] }, 'it may be repeated')
-    assert.equal((await first.leave('r', 'a'))?.version, 5)
-    assert.deepEqual(await second.leave('r', 'b'), { epoch: a.epoch, version: 6, emptied: true, instances: [] })
+    assert.equal((await leave(first, 'r', 'a'))?.version, 5)
+    assert.deepEqual(await leave(second, 'r', 'b'), { epoch: a.epoch, version: 6, emptied: true, instances: [] })
   })
 
   test(`${name}: a member that the store does not have is put back with its time of joining`, async t => {
@@ -179,7 +185,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     const { epoch, members: [a] } = await joined(first, 'r', member('a'))
     const { version } = await joined(second, 'r', member('b', SECOND))
     assert.ok(a)
-    await first.leave('r', 'a')
+    await leave(first, 'r', 'a')
     const found = await first.reconcile('r', FIRST, [a], { epoch, version }, 'kept')
     assert.ok(found.kind === 'held')
     assert.deepEqual(found.changes, [{ kind: 'joined', version: 4, member: a }])
@@ -190,10 +196,23 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
   test(`${name}: reconciling with the last members gone ends the life, once`, async t => {
     const { first, second, announced } = await open(t)
     const known = await joined(first, 'r', member('a'))
-    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone', last: { epoch: known.epoch, connectionId: 'a' } })
+    assert.deepEqual(await first.reconcile('r', FIRST, [], known, 'kept'), { kind: 'gone' })
+    assert.deepEqual(await first.lastLeavers('r', [known.epoch, 'another']), ['a', undefined])
     assert.equal((await first.reconcile('r', FIRST, [], known, 'kept')).kind, 'gone')
     assert.equal((await second.reconcile('r', SECOND, [], undefined, 'kept')).kind, 'gone')
     assert.deepEqual((await announced()).map(({ type }) => type), ['room_created', 'room_disbanded'])
+  })
+
+  test(`${name}: a life that was disbanded does not come back, although another has ended since`, async t => {
+    const { first, second } = await open(t)
+    await joined(first, 'r', member('a'))
+    const known = await joined(second, 'r', member('b', SECOND))
+    await first.disband('r', 'a')
+    await joined(first, 'r', member('a'))
+    await leave(first, 'r', 'a')
+    const found = await second.reconcile('r', SECOND, known.members.slice(1), known, 'kept')
+    assert.deepEqual(found, { kind: 'disbanded', version: 3, reason: 'user_requested' })
+    assert.equal(await second.snapshot('r'), undefined)
   })
 
   test(`${name}: a life that was disbanded does not come back`, async t => {
@@ -230,10 +249,10 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     const { epoch: one } = await joined(first, 'r', member('a'))
     await joined(second, 'r', member('b', SECOND))
     await joined(second, 'r', member('b', SECOND))
-    await first.leave('r', 'a')
-    await first.leave('r', 'a')
-    await second.leave('r', 'b')
-    await second.leave('r', 'b')
+    await leave(first, 'r', 'a')
+    await leave(first, 'r', 'a')
+    await leave(second, 'r', 'b')
+    await leave(second, 'r', 'b')
     const { epoch: two } = await joined(second, 'r', member('b', SECOND))
     await first.disband('r', 'stranger')
     await first.disband('r', 'b')
@@ -255,7 +274,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     assert.equal(new Set(joins.map(({ epoch }) => epoch)).size, 1)
     for (const { version, members } of joins) assert.equal(members.length, version)
 
-    const leaves = await Promise.all(ids.map((id, i) => presenceOf(i).leave('r', id)))
+    const leaves = await Promise.all(ids.map((id, i) => leave(presenceOf(i), 'r', id)))
     assert.deepEqual(leaves.map(leave => leave?.version ?? 0).toSorted((a, b) => a - b), ids.map((_, i) => i + 101))
     assert.deepEqual(leaves.filter(leave => leave?.emptied).map(leave => leave?.version), [200])
     assert.deepEqual((await announced()).map(({ type }) => type), ['room_created', 'room_disbanded'])
@@ -277,8 +296,8 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
       const [a, b, left, ended] = await Promise.all([
         first.join('r', member(`a${round}`), 0),
         second.join('r', member(`b${round}`, SECOND), 0),
-        first.leave('r', `a${round}`),
-        round % 3 === 0 ? second.disband('r', `b${round}`) : second.leave('r', `b${round}`)
+        leave(first, 'r', `a${round}`),
+        round % 3 === 0 ? second.disband('r', `b${round}`) : leave(second, 'r', `b${round}`)
       ])
       for (const answer of [a, b]) if (answer !== 'full') lives.add(answer.epoch)
       if (left?.emptied) ends++
@@ -324,7 +343,7 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
           assert.deepEqual(idsOf(answer as Snapshot).toSorted(), model.members.toSorted())
           assert.equal((answer as Snapshot).version, model.version)
         } else {
-          const answer = await (what === 'leave' ? presence.leave(room, id) : presence.disband(room, id))
+          const answer = await (what === 'leave' ? leave(presence, room, id) : presence.disband(room, id))
           if (!isIn) {
             assert.equal(answer, undefined)
             continue

@@ -8,7 +8,7 @@ import { RedisLeases } from '../../src/presence/redis-leases.ts'
 import { RedisPresence } from '../../src/presence/redis-presence.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
 import { until } from '../harness/until.ts'
-import { joined, member } from './conformance.ts'
+import { joined, leave, member } from './conformance.ts'
 
 const LEASE_MS = 500
 const names = createNames('test', 0)
@@ -132,13 +132,31 @@ test('a store that has lost its memory gets its rooms back, as they were, and te
   assert.deepEqual(events.map(({ type }) => type), ['room_created'])
 })
 
+test('a life that was restored and has ended since is not restored again', async t => {
+  const { redis, events, instance } = await open(t)
+  const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
+  await joined(one.presence, 'r', member('a', 'one:1'))
+  const room = await joined(two.presence, 'r', member('b', 'two:1'))
+  const [a, b] = room.members
+  assert.ok(a && b)
+  await redis.flushall()
+  await one.presence.reconcile('r', 'one:1', [a], room, 'forgotten')
+  assert.equal((await leave(one.presence, 'r', 'a'))?.emptied, true)
+  const found = await two.presence.reconcile('r', 'two:1', [b], room, 'forgotten')
+  assert.ok(found.kind === 'held' && !found.restored && found.snapshot.epoch !== room.epoch, JSON.stringify(found))
+  await until('a new life is announced', async () => events.length === 3)
+  assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded', 'room_created'])
+})
+
 test('a room whose last member left while the store had lost its memory ends once, whoever finds it so', async t => {
   const { redis, events, instance } = await open(t)
   const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
   const room = await joined(one.presence, 'r', member('a', 'one:1'))
   await redis.flushall()
-  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten', 'a'), { kind: 'gone', last: { epoch: room.epoch, connectionId: 'a' } })
-  assert.equal((await two.presence.reconcile('r', 'two:1', [], room, 'forgotten')).kind, 'disbanded')
+  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten', 'a'), { kind: 'gone' })
+  assert.deepEqual(await one.presence.lastLeavers('r', [room.epoch]), ['a'])
+  assert.deepEqual(await two.presence.reconcile('r', 'two:1', [], room, 'forgotten', 'b'), { kind: 'gone' })
+  assert.deepEqual(await two.presence.lastLeavers('r', [room.epoch]), ['a'])
   await until('the end is announced', async () => events.length === 2)
   assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded'])
 })

@@ -10,11 +10,12 @@ import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/room
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 
-type Answers = { [name in 'join' | 'leave' | 'disband' | 'snapshot' | 'reconcile']: Awaited<ReturnType<Presence[name]>> }
+type Answers = { [name in 'join' | 'leave' | 'disband' | 'snapshot' | 'reconcile' | 'positions']: Awaited<ReturnType<Presence[name]>> }
 
 /** The store as one instance reaches it: what it answers can be held up, refused or lost. */
 export class FaultyPresence implements Presence {
   readonly renewEveryMs: number | undefined
+  readonly lateMs = undefined
   readonly #store: Presence
   /** Called before each call takes effect; what it throws is the answer. */
   before: (name: keyof Answers, room: string) => void | Promise<void> = () => {}
@@ -31,8 +32,8 @@ export class FaultyPresence implements Presence {
     return await this.#pass('join', room, async () => await this.#store.join(room, member, limit))
   }
 
-  async leave (room: string, connectionId: string): Promise<(Change & { emptied: boolean }) | undefined> {
-    return await this.#pass('leave', room, async () => await this.#store.leave(room, connectionId))
+  async leave (room: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined> {
+    return await this.#pass('leave', room, async () => await this.#store.leave(room, connectionId, known))
   }
 
   async disband (room: string, requester: string | undefined): Promise<Change | undefined> {
@@ -49,7 +50,11 @@ export class FaultyPresence implements Presence {
 
   release (room: string): void { this.#store.release(room) }
 
-  async positions (rooms: readonly string[]): Promise<Array<Position | undefined>> { return await this.#store.positions(rooms) }
+  async lastLeavers (room: string, epochs: readonly string[]): Promise<Array<string | undefined>> { return await this.#store.lastLeavers(room, epochs) }
+
+  async positions (rooms: readonly string[]): Promise<Array<Position | undefined>> {
+    return await this.#pass('positions', rooms.join(), async () => await this.#store.positions(rooms))
+  }
 
   async renew (rooms: string[]): Promise<void> {
     this.renewed.push(rooms)

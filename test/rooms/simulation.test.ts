@@ -18,7 +18,7 @@ const INSTANCES = ['one', 'two', 'three']
 const PEERS = 8
 const ROOMS = ['north', 'south']
 /** As many seconds as it takes until all rosters have been compared with the store, and what that finds is mended. */
-const QUIET_TICKS = 15
+const QUIET_TICKS = 30
 const STEPS = 600
 /** How often something is lost on its way, where it may be. */
 const LOSS = 0.03
@@ -43,6 +43,7 @@ class Simulation {
   readonly #cluster: Cluster
   readonly #lossy: boolean
   readonly #peers: Simulated[] = []
+  #isOver = false
   readonly errors: unknown[] = []
 
   constructor (cluster: Cluster, seed: number, lossy: boolean) {
@@ -50,6 +51,8 @@ class Simulation {
     this.#random = new Random(seed)
     this.#lossy = lossy
   }
+
+  get #loses (): boolean { return this.#lossy && !this.#isOver }
 
   async begin (): Promise<void> {
     const instances: Instance[] = []
@@ -59,14 +62,14 @@ class Simulation {
       const { presence, broker } = instance
       presence.before = () => this.#travel(`to the store from ${nonce}`)
       presence.after = async () => {
-        const isLost = this.#lossy && this.#random.chance(LOSS)
+        const isLost = this.#loses && this.#random.chance(LOSS)
         await this.#travel(`from the store to ${nonce}`)
         if (isLost) throw new Error('The answer was lost')
       }
       let arrives = false
       broker.passes = (record, to) => {
         if (arrives) return true
-        if (this.#lossy && this.#random.chance(LOSS)) {
+        if (this.#loses && this.#random.chance(LOSS)) {
           this.#enter(`from ${nonce} to ${to}`, () => { instances.find(({ broker }) => broker.nonce === to)?.broker.handlers?.onMissed() })
           return false
         }
@@ -90,14 +93,16 @@ class Simulation {
     await turns()
   }
 
-  /** Lets everything arrive, and time pass, until nothing is under way. */
+  /** Lets everything arrive, and time pass, until all has been mended that can be. Nothing is lost any more. */
   async settle (tick: (ms: number) => void): Promise<void> {
-    for (let quiet = 0; quiet < QUIET_TICKS;) {
+    this.#isOver = true
+    for (let ticks = 0; ticks < QUIET_TICKS;) {
       while (this.#arrive()) await turns()
       tick(GAP_MS)
       await turns()
-      quiet = this.#lanes.size === 0 && this.#peers.every(({ busy }) => !busy) ? quiet + 1 : 0
+      if (this.#peers.every(({ busy }) => !busy)) ticks++
     }
+    while (this.#arrive()) await turns()
   }
 
   async check (): Promise<void> {

@@ -1,5 +1,5 @@
 -- Ends a room's life. Answers {epoch, version, holders as JSON}, 'late', or false when there is no room or the requester is not in it.
--- KEYS: the room, its tombstone. ARGV: requester's connection_id ('' for the host application), ttl of the tombstone in ms,
+-- KEYS: the room, its tombstones' prefix. ARGV: requester's connection_id ('' for the host application), ttl of a tombstone in ms,
 -- lobby channel, room's name, deadline in ms
 local room, tombstone = KEYS[1], KEYS[2]
 local requester, ttl, lobby, name, deadline = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -15,6 +15,6 @@ local version = redis.call('HGET', room, '#version') + 1
 local holders = redis.call('HGET', room, '#instances')
 redis.call('DEL', room)
 -- whoever missed the end finds it here, and does not bring the room back
-redis.call('SET', tombstone, string.format('%s %d user_requested -', epoch, version), 'PX', ttl)
+redis.call('SET', tombstone .. ':' .. epoch, string.format('%d user_requested -', version), 'PX', ttl)
 redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'user_requested' }))
 return { epoch, version, holders }

@@ -1,7 +1,8 @@
 -- Takes all members of one holder out of a room. Answers {epoch, emptied 0 or 1, holders as JSON, id and version of each leave
 -- in turn}, or false when there is none of it.
--- KEYS[1] the room. ARGV: the holder, lobby channel, room's name
-local room, holder, lobby, name = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+-- KEYS: the room, its tombstones' prefix. ARGV: the holder, lobby channel, room's name, ttl of a tombstone in ms
+local room, tombstone = KEYS[1], KEYS[2]
+local holder, lobby, name, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local fields = redis.call('HGETALL', room)
 local epoch, version, holders
@@ -24,6 +25,7 @@ end
 holders[holder] = nil
 if next(holders) == nil then
   redis.call('DEL', room)
+  redis.call('SET', tombstone .. ':' .. epoch, string.format('%d last_member_left %s', version, gone[#gone]), 'PX', ttl)
   redis.pcall('PUBLISH', lobby, cjson.encode({ type = 'room_disbanded', room = name, epoch = epoch, reason = 'last_member_left' }))
   return { epoch, 1, '{}', leaves }
 end

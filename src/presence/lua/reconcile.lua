@@ -1,12 +1,11 @@
 -- Makes a room hold exactly the given members of one instance. Answers
---   {'late'}                                           the deadline has passed: nothing was done
---   {'disbanded', version, reason}                     the life that the instance knows was ended on purpose
---   {'gone', last}                                     there is no such room
---   {'held', last, restored 0 or 1, changes, HGETALL}  changes: 'joined' or 'left', connection_id and version in turn
--- last: epoch and connection_id of the leave that ended a life, if one did lately, or {}
--- KEYS: the room, its tombstone. ARGV: the instance's nonce, its holder, the epoch it knows ('' for none), the version it
+--   {'late'}                                     the deadline has passed: nothing was done
+--   {'disbanded', version}                       the life that the instance knows was ended on purpose
+--   {'gone'}                                     there is no such room
+--   {'held', restored 0 or 1, changes, HGETALL}  changes: 'joined' or 'left', connection_id and version in turn
+-- KEYS: the room, its tombstones' prefix. ARGV: the instance's nonce, its holder, the epoch it knows ('' for none), the version it
 -- knows, since ('kept', 'lapsed', 'forgotten'), epoch for a new life, ttl and tombstone's ttl in ms, deadline in ms, lobby
--- channel, room's name, the last leaver's connection_id or ''; then connection_id, joined_at and JSON of each of its members
+-- channel, room's name, the last leaver's connection_id or '-'; then connection_id, joined_at and JSON of each of its members
 local room, tombstone = KEYS[1], KEYS[2]
 local nonce, holder, known_epoch, known_version, since = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local fresh_epoch, ttl, tombstone_ttl, deadline, lobby, name = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
@@ -21,13 +20,14 @@ end
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > deadline then return { 'late' } end
 
-local ended_epoch, ended_version, ended_reason, last_leaver = string.match(redis.call('GET', tombstone) or '', '^(%S+) (%d+) (%S+) (%S+)$')
-local last = {}
-if last_leaver ~= nil and last_leaver ~= '-' then
-  last = { ended_epoch, last_leaver }
-elseif ended_epoch ~= nil and ended_epoch == known_epoch then
-  return { 'disbanded', tonumber(ended_version), ended_reason }
+-- one key a life, in the room's slot
+local function end_life (of, at, by)
+  redis.call('SET', tombstone .. ':' .. of, string.format('%d last_member_left %s', at, by), 'PX', tombstone_ttl)
+  announce({ type = 'room_disbanded', epoch = of, reason = 'last_member_left' })
 end
+
+local ended_version, ended_reason = string.match(redis.call('GET', tombstone .. ':' .. known_epoch) or '', '^(%d+) (%S+) ')
+if ended_reason == 'user_requested' then return { 'disbanded', tonumber(ended_version) } end
 
 local fields = redis.call('HGETALL', room)
 local epoch, version, holders = nil, 0, {}
@@ -47,14 +47,11 @@ local restored = false
 local exists = epoch ~= nil
 if not exists then
   if next(wanted) == nil then
-    -- the last of them left while the store was away, and the store forgot that there was a room: NX, as others may find so too
-    local ended = since == 'forgotten' and known_epoch ~= '' and
-      redis.call('SET', tombstone, string.format('%s %d last_member_left -', known_epoch, known_version + 1), 'PX', tombstone_ttl, 'NX')
-    if not ended then return { 'gone', last } end
-    announce({ type = 'room_disbanded', epoch = known_epoch, reason = 'last_member_left' })
-    return { 'gone', { known_epoch, leaver } }
+    -- the last of them left while the store was away, and the store forgot that there was a room; others may have found so too
+    if since == 'forgotten' and known_epoch ~= '' and not ended_reason then end_life(known_epoch, known_version + 1, leaver) end
+    return { 'gone' }
   end
-  restored = known_epoch ~= '' and since ~= 'lapsed'
+  restored = known_epoch ~= '' and since ~= 'lapsed' and not ended_reason
   if restored then
     -- nobody can have ended it: the store has lost it, and its life goes on
     epoch, version = known_epoch, known_version
@@ -115,11 +112,10 @@ end
 
 if next(holders) == nil then
   redis.call('DEL', room)
-  redis.call('SET', tombstone, string.format('%s %d last_member_left %s', epoch, version, last_gone), 'PX', tombstone_ttl)
-  announce({ type = 'room_disbanded', epoch = epoch, reason = 'last_member_left' })
-  return { 'gone', { epoch, last_gone } }
+  end_life(epoch, version, last_gone)
+  return { 'gone' }
 end
 redis.call('HSET', room, '#epoch', epoch, '#version', version, '#instances', cjson.encode(holders))
 redis.call('PEXPIRE', room, ttl)
 if not exists and not restored then announce({ type = 'room_created', epoch = epoch }) end
-return { 'held', last, restored and 1 or 0, changes, redis.call('HGETALL', room) }
+return { 'held', restored and 1 or 0, changes, redis.call('HGETALL', room) }
