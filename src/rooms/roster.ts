@@ -185,7 +185,7 @@ export class Roster implements Position {
     for (const [version, due] of this.#ahead ?? []) {
       if (isSameLife && version > this.#version) continue
       this.#ahead?.delete(version)
-      this.#settle(due)
+      this.#conclude(due) // part of the snapshot, or of a former life: its number may be the next one by chance
     }
     this.#deliverEarly()
   }
@@ -207,12 +207,17 @@ export class Roster implements Position {
 
   #settle (due: Due): void {
     if (due.change.version === this.#version + 1 && !this.#ended) this.#apply(due)
-    else if (due.seat !== undefined) this.#take(due.seat) // known already, from a snapshot
-    due.settled?.()
-    if (due.change.kind === 'joined') this.#deliverEarly() // after the joiner was told that it is in
+    this.#conclude(due)
   }
 
-  #apply ({ change, seat }: Due): void {
+  /** A change is part of what is known, or of what is over: its own peer is seated where it is a member. */
+  #conclude ({ change, seat, settled }: Due): void {
+    if (seat !== undefined) this.#take(seat)
+    settled?.()
+    if (change.kind === 'joined') this.#deliverEarly() // after the joiner was told that it is in
+  }
+
+  #apply ({ change }: Due): void {
     this.#version = change.version
     switch (change.kind) {
       case 'joined': {
@@ -223,7 +228,6 @@ export class Roster implements Position {
           this.#tellJoined(member)
           this.#residents.add(member)
         }
-        if (seat !== undefined) this.#take(seat)
         break
       }
       case 'left': {

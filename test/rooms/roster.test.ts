@@ -253,6 +253,18 @@ test('a resync seats a joiner that waited, once', () => {
   assert.deepEqual(b.all('data').map(({ data }) => data), [1, 2])
 })
 
+test('a change of a former life that waited is not taken for the next one of the new life', () => {
+  const kit = create()
+  const { peer } = take(kit, 1, 'a')
+  kit.roster.receive(joined(4, 'ghost', THERE))
+  kit.roster.suspend()
+  kit.roster.adopt({ epoch: 'f', version: 3, members: [member('a'), member('b', THERE)] })
+  assert.deepEqual(kit.roster.members().map(({ connection_id: id }) => id), ['a', 'b'])
+  assert.equal(kit.roster.version, 3)
+  kit.roster.receive(joined(4, 'c', THERE))
+  assert.deepEqual(peer.frames.slice(1), [{ type: 'ready', data: infoOf('c') }, { type: 'user_joined', room: 'r', version: 4, data: infoOf('c') }])
+})
+
 test('what was said by one whose join was lost comes behind the resync that names it', () => {
   const kit = create(1, [member('x', THERE)])
   const { peer } = take(kit, 2, 'a')
