@@ -22,7 +22,7 @@ export function decode (text: Buffer): Decoded {
     return { refused: { code: 'bad_message', sentence: 'A message is a JSON object' } }
   }
   const { type, id } = value as { type?: unknown, id?: unknown }
-  const known = typeof id === 'string' || typeof id === 'number' ? { id } : {}
+  const known = typeof id === 'string' || Number.isFinite(id) ? { id: id as RequestId } : {} // 1e999 is a number that JSON cannot repeat
   if (typeof type !== 'string') {
     return { refused: { code: 'bad_message', sentence: 'A message needs a type, which is a string', ...known } }
   }

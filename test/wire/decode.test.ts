@@ -95,6 +95,7 @@ test('a refusal repeats the id of the request where it can be one', () => {
     ['{"type":"what","id":0}', 0],
     ['{"type":"join","id":-1.5}', -1.5],
     ['{"id":"x"}', 'x'],
+    ['{"type":"ping","id":1e999}', undefined],
     ['{"type":"what","id":{}}', undefined],
     ['{"type":"what","id":[1]}', undefined],
     ['{"type":"what"}', undefined],
