@@ -3,7 +3,7 @@ import { INBOX_QUEUE_BYTES, type Broker, type BrokerHandlers, type BrokerTraffic
 import { createChannels, type Channels } from '../redis/channels.ts'
 import type { RedisClient } from '../redis/connections.ts'
 import { within } from '../redis/deadline.ts'
-import type { LobbyEvent } from './lobby-event.ts'
+import { lobbyEventOf } from './lobby-event.ts'
 import type { Measure } from '../redis/measure.ts'
 import { Misses } from './misses.ts'
 
@@ -173,7 +173,9 @@ export class RedisBroker implements Broker {
     for (let at = 1, end; at < batch.length; at = end) {
       end = batch.length
       try {
-        end = at + 4 + batch.readUInt32BE(at)
+        const last = at + 4 + batch.readUInt32BE(at)
+        if (last > batch.length) throw new RangeError('a record is cut off')
+        end = last
         this.#handlers?.onRecord(batch.subarray(at + 4, end))
       } catch (error) {
         this.#options.log.error({ err: error }, 'a record from another instance could not be handled')
@@ -183,7 +185,7 @@ export class RedisBroker implements Broker {
 
   #hear (message: Buffer): void {
     try {
-      this.#handlers?.onLobby(JSON.parse(message.toString()) as LobbyEvent)
+      this.#handlers?.onLobby(lobbyEventOf(message))
     } catch (error) {
       this.#options.log.error({ err: error }, 'an announcement in the lobby could not be handled')
     }

@@ -54,6 +54,19 @@ export function typeOf (frame: Frame): ServerMessageType {
   return frame.toString('latin1', start + 9, frame.indexOf(QUOTE, start + 9)) as ServerMessageType
 }
 
+/** What the payload of a relayed frame begins with: as its sender wrote it behind our prefix, or made anew. */
+const RELAYED = /^\{"(?:from":\{|type":"data",)/
+
+/** Whether bytes are one whole frame as the relay builds them: those from another instance go to sockets as they are. */
+export function isRelayed (bytes: Buffer): boolean {
+  if (bytes.length < 2 || bytes[0] !== FIN_TEXT) return false
+  const length = bytes.readUInt8(1)
+  const start = length === LENGTH_64 ? 10 : length === LENGTH_16 ? 4 : 2
+  if (bytes.length < start) return false
+  const stated = start === 2 ? length : start === 4 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(2) * 2 ** 32 + bytes.readUInt32BE(6)
+  return bytes.length === start + stated && RELAYED.test(bytes.toString('latin1', start, start + 15))
+}
+
 /** A Buffer for a payload of `length` bytes with its header in place, the payload still to be written at its end. */
 function allocate (length: number): Buffer {
   if (length < LENGTH_16) {

@@ -8,7 +8,9 @@
  *
  * The format's version is the first byte of the batch that records travel in (see the broker).
  */
-import type { Frame } from '../protocol/frame.ts'
+import { Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { isRelayed, type Frame } from '../protocol/frame.ts'
 import type { RosterChange } from '../presence/presence.ts'
 
 const DATA = 1
@@ -34,6 +36,15 @@ export interface ChangeRecord {
   readonly change: RosterChange
 }
 
+const version = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
+const text = Type.String()
+/** Checked before a roster counts a version: half a change would leave it with members it does not know. */
+const changes = Compile(Type.Union([
+  Type.Object({ kind: Type.Literal('joined'), version, member: Type.Object({ connection_id: text, user_id: text, username: text, instance: text, joined_at: Type.Number() }) }),
+  Type.Object({ kind: Type.Literal('left'), version, connectionId: text }),
+  Type.Object({ kind: Type.Literal('disbanded'), version, reason: Type.Enum(['last_member_left', 'user_requested']) })
+]))
+
 /** @throws RangeError when a name is longer than 255 bytes, which rooms and ids never are */
 export function encodeRecord (record: DataRecord | ChangeRecord): Buffer {
   if (record.kind === 'change') {
@@ -46,7 +57,7 @@ export function encodeRecord (record: DataRecord | ChangeRecord): Buffer {
   ])
 }
 
-/** @throws RangeError or SyntaxError when the bytes are no record: they come from our own instances, so that is a bug */
+/** @throws RangeError or SyntaxError when the bytes are no record: another instance's bug, or whoever else may publish in this Redis */
 export function decodeRecord (bytes: Buffer): DataRecord | ChangeRecord {
   let at = 1
   const next = (): string => {
@@ -58,13 +69,19 @@ export function decodeRecord (bytes: Buffer): DataRecord | ChangeRecord {
   const kind = bytes.readUInt8(0)
   const epoch = next()
   const room = next()
-  if (kind === CHANGE) return { kind: 'change', epoch, room, change: JSON.parse(bytes.toString('utf8', at)) as RosterChange }
+  if (kind === CHANGE) {
+    const change: unknown = JSON.parse(bytes.toString('utf8', at))
+    if (!changes.Check(change)) throw new RangeError('that is no change of a room')
+    return { kind: 'change', epoch, room, change: change as RosterChange }
+  }
   if (kind !== DATA) throw new RangeError(`unknown kind of record: ${kind}`)
   const sender = next()
   const count = bytes.readUInt16BE(at)
   at += 2
   const targets = Array.from({ length: count }, next)
-  return { kind: 'data', epoch, room, sender, targets, frame: bytes.subarray(at) }
+  const frame = bytes.subarray(at)
+  if (!isRelayed(frame)) throw new RangeError('that is no relayed frame')
+  return { kind: 'data', epoch, room, sender, targets, frame }
 }
 
 /** A short ASCII string behind its length in one byte. */

@@ -101,8 +101,9 @@ test('the type of a frame is read off its bytes, whatever its length', () => {
 const ascii = fc.string({ unit: fc.constantFrom(...'abcXYZ019_-.:@'), minLength: 0, maxLength: 255 })
 
 test('any record of data is the same after its journey', () => {
-  fc.assert(fc.property(ascii, ascii, ascii, fc.array(ascii, { maxLength: 20 }), fc.uint8Array({ maxLength: 300 }), (epoch, room, sender, targets, frame) => {
-    const record: DataRecord = { kind: 'data', epoch, room, sender, targets, frame: Buffer.from(frame) }
+  fc.assert(fc.property(ascii, ascii, ascii, fc.array(ascii, { maxLength: 20 }), fc.uint8Array({ minLength: 1, maxLength: 300 }), (epoch, room, sender, targets, payload) => {
+    const frame = relayFrame(relayPrefix(FROM, 'r'), Buffer.from(payload))
+    const record: DataRecord = { kind: 'data', epoch, room, sender, targets, frame }
     const { frame: back, ...rest } = decodeRecord(encodeRecord(record)) as DataRecord
     assert.deepEqual(rest, { kind: 'data', epoch, room, sender, targets })
     assert.deepEqual([...back], [...frame])
@@ -110,7 +111,7 @@ test('any record of data is the same after its journey', () => {
 })
 
 test('any record of a change is the same after its journey', () => {
-  const version = fc.nat()
+  const version = fc.nat().map(n => n + 1)
   const member = fc.record({ connection_id: ascii, user_id: fc.string({ unit: 'binary' }), username: fc.string({ unit: 'grapheme' }), instance: ascii, joined_at: fc.nat() })
   const change = fc.oneof(
     fc.record({ kind: fc.constant('joined' as const), version, member }),
@@ -130,10 +131,25 @@ test('a record is as long as what is in it, with no JSON around a payload', () =
 })
 
 test('bytes that are no record are told from one', () => {
-  for (const bytes of [[], [9, 0, 0], [1], [2, 1, 101, 1, 114, 123]]) assert.throws(() => decodeRecord(Buffer.from(bytes)), `${bytes.join()}`)
+  for (const bytes of [[], [9, 0, 0], [1], [2, 1, 101, 1, 114, 123], [2, 200, 101, 1, 114]]) assert.throws(() => decodeRecord(Buffer.from(bytes)), `${bytes.join()}`)
   fc.assert(fc.property(fc.uint8Array({ maxLength: 100 }), bytes => {
     try { decodeRecord(Buffer.from(bytes)) } catch (error) { assert.ok(error instanceof RangeError || error instanceof SyntaxError, String(error)) }
   }), { numRuns: 1000 })
+})
+
+test('a record whose frame is not one that a relay has built, or whose change is half a change, is refused', () => {
+  const data = (frame: Buffer): Buffer => encodeRecord({ kind: 'data', epoch: 'e', room: 'r', sender: 's', targets: ['a'], frame })
+  const whole = relayFrame(relayPrefix(FROM, 'r'), Buffer.from('{"type":"data","data":1}'))
+  assert.equal(decodeRecord(data(whole)).kind, 'data')
+  assert.equal(decodeRecord(data(frameOf({ type: 'data', from: FROM, room: 'r', data: 1 }))).kind, 'data')
+  for (const frame of [Buffer.alloc(0), whole.subarray(0, -1), Buffer.concat([whole, whole]), frameOf({ type: 'pong' }), Buffer.from([0x88, 0]), Buffer.from([0x81, 126, 0])]) {
+    assert.throws(() => decodeRecord(data(frame)), RangeError, frame.toString('latin1'))
+  }
+  const change = (json: string): Buffer => Buffer.concat([Buffer.from([2, 1, 101, 1, 114]), Buffer.from(json)])
+  assert.equal(decodeRecord(change('{"kind":"left","version":2,"connectionId":"a"}')).kind, 'change')
+  for (const json of ['null', '{}', '{"kind":"left","version":2}', '{"kind":"left","version":"2","connectionId":"a"}', '{"kind":"left","version":0,"connectionId":"a"}', '{"kind":"joined","version":2}', '{"kind":"joined","version":2,"member":{}}', '{"kind":"disbanded","version":2,"reason":"x"}']) {
+    assert.throws(() => decodeRecord(change(json)), RangeError, json)
+  }
 })
 
 test('a name that is too long for a record is refused rather than cut', () => {
