@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -73,6 +73,15 @@ function refuseLate (_request: unknown, socket: Socket): void {
   socket.end(`HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(LATE)}\r\n\r\n${LATE}`)
 }
 
+/**
+ * Whatever HTTP answers on the socket of an upgrade is the last: nobody reads it any more. The library closes it where it has run
+ * its hooks to the end. It forgets an address that Fastify cannot read, and an upgrade right behind a request that is not answered
+ * yet: each would cost a file descriptor for ever, of anybody's.
+ */
+function endAnswered (_request: unknown, socket: Socket & { _httpMessage?: ServerResponse | null }): void {
+  socket._httpMessage?.once('finish', () => { socket.destroySoon() })
+}
+
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, turnipReachListeners: listeners, log } = fastify
@@ -85,6 +94,7 @@ export default fp(async (fastify: FastifyInstance) => {
 
   const upgrading = new Set<Socket>()
   fastify.server.prependListener('upgrade', track) // first: the library may have the WebSocket open before it returns
+  fastify.server.on('upgrade', endAnswered) // last: the library has given the socket its answer by then
   // An open WebSocket has an owner who ends it: a connection here, another Turnip, the host.
   fastify.websocketServer.on('connection', settled)
   function settled (_socket: unknown, { socket }: IncomingMessage): void { upgrading.delete(socket) }
@@ -100,6 +110,7 @@ export default fp(async (fastify: FastifyInstance) => {
     await connections.drain(config.drainTimeoutMs)
     // An upgrade that came too late was answered 503; nobody else ends its socket, and the server would wait for it.
     fastify.server.off('upgrade', track)
+    fastify.server.off('upgrade', endAnswered)
     fastify.server.off('upgrade', refuseLate)
     fastify.websocketServer.off('connection', settled)
     for (const socket of upgrading) socket.destroy()
