@@ -6,13 +6,16 @@ import type { TurnipProcess } from '../harness/turnip-process.ts'
 
 export interface Figures { readonly connections: number, readonly rooms: number, readonly descriptors: number }
 
-/** Asks an instance; the connection it takes to ask is closed, and not counted. */
-export async function figuresOf ({ url, pid }: TurnipProcess): Promise<Figures> {
-  const { connections, rooms } = await new Promise<{ connections: number, rooms: number }>((resolve, reject) => {
-    get(`${url}/info`, { agent: false, headers: { connection: 'close' } }, response => {
-      text(response).then(body => { resolve(JSON.parse(body) as { connections: number, rooms: number }) }, reject)
-    }).on('error', reject)
+/** GETs an address over a connection of its own, which is closed then. @returns the body */
+export async function askOnce (url: string): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    get(url, { agent: false, headers: { connection: 'close' } }, response => { text(response).then(resolve, reject) }).on('error', reject)
   })
+}
+
+/** Asks an instance; the connection it takes to ask is not counted. */
+export async function figuresOf ({ url, pid }: Pick<TurnipProcess, 'url' | 'pid'>): Promise<Figures> {
+  const { connections, rooms } = JSON.parse(await askOnce(`${url}/info`)) as { connections: number, rooms: number }
   return { connections, rooms, descriptors: await descriptorsOf(pid) }
 }
 

@@ -148,6 +148,9 @@ function batchOf (records: readonly Buffer[]): Buffer {
   })])
 }
 
+/** Batches as they come over Redis, some of them broken. */
+export const batchBytes: Arbitrary<Buffer> = fc.tuple(fc.array(recordBytes, { maxLength: 6 }), mutation).map(([records, [how, at, byte]]) => mutate(batchOf(records), how, at, byte))
+
 const hostile = { epoch: 'e', instance: 'two' }
 
 /** All of them. */
