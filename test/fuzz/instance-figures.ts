@@ -19,6 +19,13 @@ export async function figuresOf ({ url, pid }: Pick<TurnipProcess, 'url' | 'pid'
   return { connections, rooms, descriptors: await descriptorsOf(pid) }
 }
 
+/** The event loop's delay since it was asked for the last time, ms: what 99 of 100 turns stayed below, and the longest. */
+export async function loopDelayOf ({ metricsUrl = '' }: Pick<TurnipProcess, 'metricsUrl'>): Promise<{ p99: number, max: number }> {
+  const metrics = await askOnce(`${metricsUrl}/metrics`)
+  const read = (name: string): number => Math.round(1000 * Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds.* (\\S+)$`, 'm').exec(metrics)?.[1]))
+  return { p99: read('p99'), max: read('max') }
+}
+
 /** Open file descriptors; 0 where the system does not tell (no /proc). */
 export async function descriptorsOf (pid: number): Promise<number> {
   return (await readdir(`/proc/${pid}/fd`).catch(() => [])).length

@@ -10,7 +10,7 @@ import { serving, until } from '../harness/until.ts'
 import { Listener, Pair } from './bystanders.ts'
 import { HostileCases, LOUD_ROOM, QUIET_ROOM, type HostileCase } from './hostile-case.ts'
 import { playCase } from './hostile-client.ts'
-import { figuresOf, findingsOf, type Figures } from './instance-figures.ts'
+import { figuresOf, findingsOf, loopDelayOf, type Figures } from './instance-figures.ts'
 import { batchBytes } from './properties.ts'
 
 /** Cases that are played at a time. */
@@ -77,16 +77,19 @@ class Run {
     const urls = this.#instances.map(({ wsUrl }) => wsUrl)
     let roundTrips: number[] = []
     let before: Figures[] = []
+    let delays: Array<{ p99: number, max: number }> = []
     try {
       const pair = await Pair.open(urls)
       const listener = await Listener.open(urls[0] ?? '', fail)
       before = await this.#settled()
+      await Promise.all(this.#instances.map(loopDelayOf)) // from now on
       pair.talk(fail)
       const { first, cases } = this.#options
       let next = first
       await Promise.all(Array.from({ length: AT_ONCE }, async () => {
         while (next < first + cases && this.#failure === undefined) await this.#play(this.#cases.case(next++))
       }))
+      delays = await Promise.all(this.#instances.map(loopDelayOf))
       if (this.#failure === undefined) await this.#settled(before)
       await pair.end()
       listener.end()
@@ -98,7 +101,8 @@ class Run {
     this.#store.disconnect()
     const at = (share: number): string => (roundTrips[Math.min(roundTrips.length - 1, Math.floor(roundTrips.length * share))] ?? NaN).toFixed(0)
     const tally = Array.from(this.#tally).toSorted(([, a], [, b]) => b - a).map(([result, times]) => `${times} ${result}`).join(', ')
-    const summary = `${this.#done} cases in ${((performance.now() - start) / 1000).toFixed(0)} s: ${tally}. Meanwhile ${roundTrips.length} messages went there and back in p50 ${at(0.5)}, p99 ${at(0.99)}, at most ${at(1)} ms. ` +
+    const summary = `${this.#done} cases in ${((performance.now() - start) / 1000).toFixed(0)} s: ${tally}. Meanwhile ${roundTrips.length} messages went there and back in p50 ${at(0.5)}, p99 ${at(0.99)}, at most ${at(1)} ms; ` +
+      `the event loops' delay was ${delays.map(({ p99, max }) => `p99 ${p99}, at most ${max} ms`).join(' and ')}. ` +
       `Before and after: ${before.map(({ connections, rooms, descriptors }) => `${connections} connections, ${rooms} rooms, ${descriptors} file descriptors`).join('; ')}`
     return { failure: this.#failure, summary }
   }
