@@ -1,11 +1,14 @@
 /** Leases in a real Redis, as several instances have them. */
 import assert from 'node:assert/strict'
 import { after, before, test, type TestContext } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { MemoryBroker, MemoryExchange } from '../../src/broker/memory-broker.ts'
 import { createNames } from '../../src/plugins/broker.ts'
 import { NotDone, type Snapshot } from '../../src/presence/presence.ts'
 import { RedisLeases } from '../../src/presence/redis-leases.ts'
 import { RedisPresence } from '../../src/presence/redis-presence.ts'
+import { RoomService } from '../../src/rooms/room-service.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
 import { until } from '../harness/until.ts'
 import { joined, leave, member } from './conformance.ts'
@@ -83,13 +86,16 @@ test('a holder whose lease has ended is given to one reaper, and its members lea
 })
 
 test('one that comes back after its lease has a holder of its own, whose members no late reaper touches', async t => {
-  const { instance } = await open(t)
+  const { redis, instance } = await open(t)
   const [sleeper, reaper] = [instance('sleeper:1'), instance('reaper:1', 60_000)]
   for (const { leases } of [sleeper, reaper]) await leases.renew(false, false)
   const room = await joined(sleeper.presence, 'r', member('a', 'sleeper:1'))
   const [old = ''] = await reapable(reaper.leases)
+  const ended = await redis.zscore(names.instances, old)
   assert.equal((await sleeper.leases.renew(false, false)).since, 'lapsed')
   assert.equal(sleeper.leases.holder, 'sleeper:1~2')
+  assert.equal(await redis.zscore(names.instances, old), ended, 'the old lease is not revived')
+  assert.ok(await redis.zscore(names.instances, sleeper.leases.holder) !== null)
   const found = await sleeper.presence.reconcile('r', 'sleeper:1', room.members, room, 'lapsed')
   assert.ok(found.kind === 'held')
   assert.deepEqual([found.changes, found.snapshot.version, found.snapshot.epoch], [[], 1, room.epoch], 'nothing has changed for anybody')
@@ -130,6 +136,8 @@ test('a store that has lost its memory gets its rooms back, as they were, and te
   assert.deepEqual(second.snapshot.members, before.members)
   assert.deepEqual([(await one.leases.renew(true, false)).restored, (await two.leases.renew(true, false)).restored], [1, 2])
   assert.deepEqual(events.map(({ type }) => type), ['room_created'])
+  for (const { leases } of [one, two]) await leases.resign()
+  assert.equal(await redis.exists(names.restored), 0, 'and nobody is said to have put anything back who is gone')
 })
 
 test('a life that was restored and has ended since is not restored again', async t => {
@@ -172,11 +180,50 @@ test('a replica that took over and had not heard of all does not set the version
 })
 
 test('what reaches Redis long after its asker has given it up does nothing', async t => {
-  const { redis, instance } = await open(t)
+  const { redis, events, instance } = await open(t)
   const { leases, presence } = instance('one:1', 60_000)
   await leases.renew(false, false)
+  const room = await joined(presence, 'kept', member('b', 'one:1'))
   Object.defineProperty(leases, 'deadline', { get: () => Date.now() - 1000 })
   await assert.rejects(presence.join('r', member('a', 'one:1'), 0), NotDone)
   await assert.rejects(presence.reconcile('r', 'one:1', [], undefined, 'kept'), NotDone)
   assert.equal(await redis.exists(names.room('r')), 0)
+  for (const requester of ['b', undefined]) await assert.rejects(presence.disband('kept', requester), NotDone)
+  assert.deepEqual(await presence.snapshot('kept'), room)
+  assert.equal(await redis.exists(names.tombstone('kept')), 0)
+  assert.deepEqual(await leases.roomsOf(leases.holder), ['kept'], 'a set that was reaped does not come back')
+  assert.deepEqual(events.map(({ type }) => type), ['room_created'])
+})
+
+test('one whose lease has ended puts nobody into a room any more: its rooms may have been reaped', async t => {
+  const { redis, instance } = await open(t)
+  const [late, reaper] = [instance('late:1'), instance('reaper:1', 60_000)]
+  for (const { leases } of [late, reaper]) await leases.renew(false, false)
+  const [holder = ''] = await reapable(reaper.leases)
+  await reaper.leases.forget(holder)
+  await assert.rejects(late.presence.join('r', member('a', 'late:1'), 0), NotDone)
+  assert.equal(await redis.exists(names.room('r'), names.roomsOf(holder)), 0)
+})
+
+test('an instance takes out the members of dead ones when its own lease has run unbroken for its length, as soon as that is', async t => {
+  const { redis, instance } = await open(t)
+  const [leaseMs, renewEveryMs] = [4500, 1500]
+  const brokenMs = renewEveryMs // with the first renewal
+  // Their leases end so that the instance renews just before it may reap, and then not for a while.
+  const deadMs = brokenMs + 2 * renewEveryMs - 150
+  const { leases, presence } = instance('one:1', leaseMs)
+  const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+  const rooms = new RoomService({ presence, leases, broker: new MemoryBroker('one:1', new MemoryExchange(), log), log, maxMembers: 0 })
+  for (const nonce of ['dead:1', 'dead:2']) {
+    const dead = instance(nonce, deadMs)
+    await dead.leases.renew(false, false)
+    await joined(dead.presence, 'r', member(nonce, nonce))
+  }
+  await rooms.open()
+  t.after(async () => { await rooms.close() })
+  await redis.zrem(names.instances, leases.holder) // its lease is found to be broken
+  await delay(brokenMs + leaseMs - 300)
+  assert.equal((await rooms.members('r')).length, 2, 'its lease has not run for long enough')
+  await delay(300 + renewEveryMs - 400)
+  assert.deepEqual(await rooms.members('r'), [])
 })
