@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { TurnipProcess } from '../harness/turnip-process.ts'
+import { until } from '../harness/until.ts'
 import { converse, InstanceCluster, quantile, REAP_LIMIT_MS, toldOf, toldThat } from './instance-cluster.ts'
 
 const LEASE_MS = 1500
@@ -71,6 +72,40 @@ void describe('An instance that is killed', { concurrency: true }, () => {
     }
   })
 
+  void test('Two of three at once: all members of both are gone in time, once each, and a room that only the two had ends once', async t => {
+    const cluster = await InstanceCluster.open(t, { LEASE_MS: String(LEASE_MS) })
+    const [first, second, third] = await Promise.all([cluster.start(), cluster.start(), cluster.start()])
+    const watcher = await cluster.watcher(third)
+    const gone = await Promise.all([first, first, second, second].map((instance, i) => cluster.member(instance, `gone-${i}`, 'shared')))
+    const stays = await cluster.member(third, 'cleo', 'shared')
+    for (const [i, instance] of [first, second].entries()) {
+      await cluster.member(instance, `eve-${i}`, 'of-both')
+      await cluster.member(instance, `finn-${i}`, `of-${i}`)
+    }
+    const all = [...gone, stays]
+    await cluster.settled('shared', all)
+    await converse(all)
+
+    const limit = LEASE_MS + REAP_LIMIT_MS + SLACK_MS
+    const ids = gone.map(({ id }) => id)
+    const lonely = ['of-both', 'of-0', 'of-1']
+    const seen = stays.sawLeave(ids, limit)
+    const ended = until('all rooms of the two have ended', async () => lonely.every(room => toldOf(watcher, room).length >= 2))
+    second.signal('SIGKILL')
+    const times = await timedKill(first, [seen, ended])
+    t.diagnostic(`LEASE_MS=${LEASE_MS}, ms to the last user_left and to the last room_disbanded: ${times.map(Math.round).join(', ')}`)
+    assertInTime(times, LEASE_MS)
+    await cluster.leases(1)
+    await cluster.settled('shared', [stays])
+    assert.deepEqual(stays.client.all('user_left').map(({ data }) => data.connection_id).toSorted(), ids.toSorted())
+    for (const room of lonely) {
+      assert.deepEqual(toldOf(watcher, room), ['room_created', 'room_disbanded last_member_left'])
+      assert.equal(await cluster.rooms.find(room), undefined)
+    }
+    await cluster.stop(third)
+    await cluster.assertNothingLeft()
+  })
+
   void test('With the lease that is the default, its members are gone in time too', { timeout: 60_000 }, async t => {
     const cluster = await InstanceCluster.open(t)
     const [first, second] = await Promise.all([cluster.start(), cluster.start()])
@@ -96,9 +131,9 @@ void describe('An instance that is killed', { concurrency: true }, () => {
     const all = [ana, ben, cleo]
     await cluster.settled('room', all)
 
-    const until = performance.now() + 3 * LEASE_MS
+    const enough = performance.now() + 3 * LEASE_MS
     let sent = 0
-    for (; performance.now() < until; sent++) await converse(all)
+    for (; performance.now() < enough; sent++) await converse(all)
     for (const member of all) {
       member.catchUp()
       assert.equal(member.client.all('data').length, sent * 2)
