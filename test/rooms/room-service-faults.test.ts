@@ -83,6 +83,20 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     assert.equal(a.all('user_left')[0]?.version, 5)
   })
 
+  for (const [event, when] of [['onRestored', 'it is heard again'], ['onMissed', 'it is told that it missed something']] as const) {
+    test(`an instance that knows of nobody elsewhere in a room finds out when ${when}`, async t => {
+      const cluster = createCluster(t)
+      const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
+      const a = await seat(one, 'a')
+      two.broker.passes = () => false
+      await seat(two, 'b')
+      two.broker.passes = () => true
+      one.broker.handlers?.[event]()
+      const { version, data: { members } } = await a.next('resynced')
+      assert.deepEqual([version, members.map(({ connection_id: id }) => id)], [2, ['a', 'b']])
+    })
+  }
+
   test('a join does not wait for ever for a change that is lost, though the store answers no repair', async t => {
     const cluster = createCluster(t)
     const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
