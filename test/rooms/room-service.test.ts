@@ -270,6 +270,33 @@ test('a room that lives on one instance sends nothing to others, and data for on
   assert.deepEqual(one.broker.sent.map(({ to }) => to), ['two', 'two', 'three'])
 })
 
+test('a message costs what its receivers cost, however many other rooms and clients there are', async t => {
+  const [rooms, messages, rounds] = [15_000, 50, 20]
+  const cluster = createCluster(t)
+  const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
+  const [a, b, c] = [await seat(one, 'a'), await seat(one, 'b'), await seat(two, 'c')]
+  await turns()
+  /** The least of some rounds, ms: whatever else the machine does makes some of them longer. */
+  const cost = async (): Promise<number> => {
+    let least = Infinity
+    for (let round = 0; round < rounds; round++) {
+      for (const peer of [b, c]) peer.clear()
+      const start = performance.now()
+      for (let i = 0; i < messages; i++) say(one, a, i)
+      await turns()
+      least = Math.min(least, performance.now() - start)
+      for (const peer of [b, c]) assert.equal(peer.all('data').length, messages)
+    }
+    return least
+  }
+  await cost() // until the code is compiled
+  const before = await cost()
+  for (let i = 0; i < rooms; i++) for (const instance of [one, two]) await seat(instance, `x${i}`, `room-${i}-${instance.broker.nonce}`)
+  const after = await cost()
+  t.diagnostic(`${messages} messages to 2 receivers: ${before.toFixed(2)} ms, and ${after.toFixed(2)} ms beside ${2 * rooms} rooms`)
+  assert.ok(after < 3 * before, `${before} ms have become ${after} ms`)
+})
+
 test('data that cannot leave reaches the members here, and the sender is told', async t => {
   const cluster = createCluster(t)
   const [one, two] = [await cluster.instance('one'), await cluster.instance('two')]
