@@ -7,6 +7,7 @@ import type { LobbyEvent } from '../../src/broker/lobby-event.ts'
 import { RedisBroker } from '../../src/broker/redis-broker.ts'
 import { createNames } from '../../src/plugins/broker.ts'
 import { startRedisServer, type RedisServer } from '../harness/redis-server.ts'
+import { until } from '../harness/until.ts'
 import { fence, open, testBroker, type BrokerKit } from './conformance.ts'
 
 type RedisOptions = Omit<AllRedisOptions, 'replyMapping'>
@@ -53,7 +54,7 @@ async function openKit (t: TestContext, { port = server.port, realm = `realm${++
     make: async (nonce, options = {}) => {
       const [commands, subscriber] = await Promise.all([
         connect({ maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: 2000, autoResendUnfulfilledCommands: false, ...options }),
-        connect({ maxRetriesPerRequest: null, ...options })
+        connect({ maxRetriesPerRequest: null, autoResubscribe: false, ...options })
       ])
       const broker = new RedisBroker({
         nonce,
@@ -199,6 +200,21 @@ test('an inbox that Redis did not allow at first is heard once, not twice, when 
   a.send('b', Buffer.from('once'))
   await fence(a, 'b', inbox)
   assert.deepEqual(inbox.records, ['once'])
+})
+
+test('an inbox that Redis refuses to a connection made anew is asked for again until it is heard', async t => {
+  const { make, redis, names } = await openKit(t)
+  await redis.call('ACL', 'SETUSER', 'shut', 'on', '>pw', '+@all', '~*', 'allchannels')
+  const [a, b] = [await make('a'), await make('b', { username: 'shut', password: 'pw' })]
+  await open(a)
+  const inbox = await open(b)
+  await redis.call('ACL', 'LOG', 'RESET')
+  await redis.call('ACL', 'SETUSER', 'shut', 'resetchannels') // Redis ends connections that hear what they may not
+  await until('it was refused', async () => (await redis.call('ACL', 'LOG') as unknown[]).length > 0)
+  await redis.call('ACL', 'SETUSER', 'shut', 'allchannels')
+  await until('the inbox is heard', async () => Number((await redis.pubsub('NUMSUB', names.inbox('b')))[1]) > 0)
+  await fence(a, 'b', inbox)
+  assert.deepEqual(inbox.records, [])
 })
 
 test('without Redis, send says so at once; when it is back the inbox is heard again, and told what it missed', async t => {
