@@ -52,10 +52,14 @@ void describe('The heartbeat', { concurrency: true, timeout: 40_000 }, () => {
     t.after(() => redis.kill())
     const instance = await open(t, { ...QUICK, REDIS_URL: redis.url, REDIS_TIMEOUT_MS: '20000' })
     const [ana, witness] = [await enter(t, instance, 'ana'), await enter(t, instance, 'witness')]
-    const silent = await enter(t, instance, 'silent', { autoPong: false })
+    const [silent, hasty] = [await enter(t, instance, 'silent', { autoPong: false }), await enter(t, instance, 'hasty')]
     redis.freeze()
     ana.send({ type: 'join', room: 'room', id: 1 })
+    hasty.send({ type: 'join', room: 'another' })
+    for (let i = 0; i < 600; i++) hasty.send({ type: 'data', data: 'x'.repeat(50_000) }) // more than kernels keep
     await Promise.all([silent.closed, pinged(witness, 3)])
+    assert.ok(hasty.socket.bufferedAmount > 10_000_000, `${hasty.socket.bufferedAmount} bytes wait`)
+    hasty.socket.terminate()
     redis.thaw()
     assert.equal((await ana.next('joined')).id, 1)
     await pinged(ana, 1)
