@@ -60,6 +60,27 @@ test('instances are counted while their leases run, and resigning leaves nothing
   assert.ok(await redis.pttl(names.generation) > 0)
 })
 
+test('everything that leases keep in Redis expires, and renewing puts that off', async t => {
+  const { redis, instance } = await open(t)
+  const expires = async (key: string): Promise<void> => {
+    const left = await redis.pttl(key)
+    assert.ok(left > 540_000 && left <= 600_000, `${key} expires in ${left} ms`)
+  }
+  const [dead, { leases, presence }] = [instance('dead:1'), instance('one:1', 60_000)]
+  for (const each of [dead.leases, leases]) await each.renew(false, false)
+  const snapshot = await joined(presence, 'r', member('a', 'one:1'))
+  await reapable(leases)
+  await leases.renew(true, true)
+  const renewed = [names.instances, names.generation, names.restored, names.roomsOf(leases.holder)]
+  assert.deepEqual((await redis.keys('*')).toSorted(), [...renewed, names.reaping, names.room('r')].toSorted())
+  for (const key of await redis.keys('*')) await expires(key)
+  for (const key of [...renewed, names.room('r')]) await redis.pexpire(key, 5000)
+  await leases.renew(true, true)
+  for (const key of renewed) await expires(key)
+  await presence.reconcile('r', 'one:1', snapshot.members, snapshot, 'kept')
+  await expires(names.room('r'))
+})
+
 test('a holder whose lease has ended is given to one reaper, and its members leave once', async t => {
   const { redis, events, instance } = await open(t)
   const [dead, one, two] = [instance('dead:1'), instance('one:1', 60_000), instance('two:1', 60_000)]
