@@ -196,6 +196,28 @@ describe('rooms when changes are late or lost, or the store is away', { concurre
     assert.equal(await cluster.store.snapshot('s'), undefined)
   })
 
+  test('an instance gives its lease up when it goes away, unless the store has members of it left for others to take out', async t => {
+    const cluster = createCluster(t)
+    const resigned: string[] = []
+    for (const nonce of ['well', 'cut off']) {
+      const instance = await cluster.instance(nonce, {
+        leases: {
+          leaseMs: 60_000,
+          renew: async () => ({ since: 'kept', instances: 1, restored: 0, nextEndMs: Infinity, reap: [] }),
+          roomsOf: async () => [],
+          evict: async () => undefined,
+          forget: async () => {},
+          resign: async () => { resigned.push(nonce) }
+        }
+      })
+      const a = await seat(instance, 'a', `of ${nonce}`.replaceAll(' ', '-'))
+      if (nonce === 'cut off') failing('leave or reconcile', Infinity, 'before', instance)
+      await instance.rooms.exit(a)
+      await instance.rooms.close()
+    }
+    assert.deepEqual(resigned, ['well'])
+  })
+
   test('closing waits for the leaves that are under way', async t => {
     const cluster = createCluster(t)
     const one = await cluster.instance('one')

@@ -23,6 +23,18 @@ export function closingCases (play: Play): void {
     })
   }
 
+  play('What a client sent behind a frame that closes its connection is not carried out', async scene => {
+    const room = scene.room()
+    const [ana, ben] = [await scene.first('ana'), await scene.second('ben')]
+    ana.together(() => {
+      ana.socket.send(Buffer.from('{"type":"ping"}'), { binary: true })
+      ana.send({ type: 'join', room })
+    })
+    assert.equal((await ana.closed).code, 1003)
+    const { version, data: { members } } = await ben.join(room)
+    assert.deepEqual([version, members], [1, []])
+  })
+
   play('A client that closes leaves its room', async scene => {
     const room = scene.room()
     const [ana, ben] = [await scene.first('ana'), await scene.second('ben')]
