@@ -131,7 +131,7 @@ function brokerOf (onRecord: (record: Buffer) => void, onLobby: (event: object) 
     timeoutMs: 1000,
     log: { debug () {}, error: ({ err }: { err?: unknown }) => { errors.push(err) } }
   })
-  void broker.open({ onRecord, onLobby, onInterrupted () {}, onRestored () {} })
+  void broker.open({ onRecord, onLobby, onInterrupted () {}, onRestored () {}, onMissed () {} })
   return { errors, receive: (channel, bytes) => { subscriber.emit('messageBuffer', Buffer.from(channel), bytes) } }
 }
 

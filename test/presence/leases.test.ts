@@ -211,7 +211,7 @@ test('what reaches Redis long after its asker has given it up does nothing', asy
   assert.equal(await redis.exists(names.room('r')), 0)
   for (const requester of ['b', undefined]) await assert.rejects(presence.disband('kept', requester), NotDone)
   assert.deepEqual(await presence.snapshot('kept'), room)
-  assert.equal(await redis.exists(names.tombstone('kept')), 0)
+  assert.equal(await redis.exists(`${names.tombstones('kept')}:${room.epoch}`), 0)
   assert.deepEqual(await leases.roomsOf(leases.holder), ['kept'], 'a set that was reaped does not come back')
   assert.deepEqual(events.map(({ type }) => type), ['room_created'])
 })
