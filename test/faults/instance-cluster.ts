@@ -11,7 +11,7 @@ import { serving, until } from '../harness/until.ts'
 import { View, type Numbered } from '../protocol/view.ts'
 
 /** What may stay behind when the last instance is gone; each of them expires. */
-const LEFT_BEHIND = /^turnip:[^:]+:(tombstone:\{.*\}|\{cluster\}:generation)$/
+const LEFT_BEHIND = /^turnip:[^:]+:(tombstone:\{.*\}:[^:]+|\{cluster\}:generation)$/
 
 /** How long a killed instance's members may stay beyond its lease, ms. */
 export const REAP_LIMIT_MS = 5000
