@@ -38,6 +38,8 @@ export interface Config {
   readonly allowedOrigins: readonly string[] | '*'
   readonly trustProxy: boolean
   readonly maxPayloadBytes: number
+  readonly messagesPerSecond: number
+  readonly bytesPerSecond: number
   readonly maxRoomMembers: number
   readonly pingIntervalMs: number
   readonly pongTimeoutMs: number
@@ -107,6 +109,8 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   allowedOrigins: text('ALLOWED_ORIGINS', '*', '* or origins such as https://app.example.com, separated by commas', { pattern: '^\\*$|^ *https?://[^/, ]+ *(, *https?://[^/, ]+ *)*$' }),
   trustProxy: flag('TRUST_PROXY', false),
   maxPayloadBytes: number('MAX_PAYLOAD_BYTES', 65536, 1024, 16_777_216, 'bytes'),
+  messagesPerSecond: number('MESSAGES_PER_SECOND', 100, 0, 1_000_000_000),
+  bytesPerSecond: number('BYTES_PER_SECOND', 262_144, 0, 1_000_000_000_000, 'bytes'),
   maxRoomMembers: number('MAX_ROOM_MEMBERS', 100, 0, 1_000_000),
   pingIntervalMs: number('PING_INTERVAL_MS', 25_000, 1000, HOUR_MS, 'milliseconds'),
   pongTimeoutMs: number('PONG_TIMEOUT_MS', 10_000, 1000, HOUR_MS, 'milliseconds'),

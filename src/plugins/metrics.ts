@@ -41,6 +41,8 @@ export class Metrics {
     gauge(registry, 'turnip_memory_usage_bytes', 'Resident memory of the process', () => [[{}, process.memoryUsage.rss()]])
     const { traffic } = this
     counter(registry, 'turnip_connections_total', 'Connections opened', () => [[{ realm }, traffic.connections]])
+    counter(registry, 'turnip_slowdowns_total', 'Times a client was slowed down as it sent too much', () => [[{ realm }, traffic.slowdowns]])
+    counter(registry, 'turnip_floods_total', 'Clients closed with 1008, as they went on sending too much', () => [[{ realm }, traffic.floods]])
     counter(registry, 'turnip_messages_received_total', 'Messages from clients', () => labelled(realm, 'message_type', traffic.received))
     counter(registry, 'turnip_messages_sent_total', 'Messages to clients', () => labelled(realm, 'message_type', traffic.sent))
     counter(registry, 'turnip_signaling_messages_total', 'Relayed messages by the type of their payload', () => labelled(realm, 'signal_type', traffic.signals))

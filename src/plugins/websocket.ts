@@ -16,8 +16,13 @@ declare module 'fastify' {
 const MAX_FRAGMENTS = 64
 /** How long a client may take to answer a close frame, ms; the library's 30 s would hold up every shutdown. */
 const CLOSE_TIMEOUT_MS = 2000
-/** The types of `ws` do not know two of its newer options yet. */
-type WebSocketOptions = NonNullable<WebsocketPluginOptions['options']> & { maxFragments?: number, closeTimeout?: number }
+/**
+ * A client with this many pongs on their way is cut off. One read can bring 10,922 pings, which are slowed down and not
+ * answered with an end: the library's 60 would end a client that sends as many in one go, and reads every pong.
+ */
+const MAX_PENDING_PONGS = 16_384
+/** The types of `ws` do not know some of its newer options yet. */
+type WebSocketOptions = NonNullable<WebsocketPluginOptions['options']> & { maxFragments?: number, closeTimeout?: number, maxPendingAutoPongs?: number }
 
 /**
  * What Turnip asks of @fastify/websocket: for a host that registers it itself.
@@ -28,6 +33,7 @@ export function webSocketOptions ({ maxPayloadBytes = 65536 }: { maxPayloadBytes
     maxPayload: maxPayloadBytes,
     maxFragments: MAX_FRAGMENTS,
     closeTimeout: CLOSE_TIMEOUT_MS,
+    maxPendingAutoPongs: MAX_PENDING_PONGS,
     perMessageDeflate: false,
     skipUTF8Validation: false,
     // A token may come as a second subprotocol: it must not be echoed.

@@ -42,8 +42,8 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes
 
-/** What a client may do after a close: stay away, come back with backoff, come back with a new token. For clients to read. */
-export type ComeBack = 'no' | 'yes' | 'new token'
+/** What a client may do after a close: stay away, come back with backoff, after a pause, with a new token. For clients to read. */
+export type ComeBack = 'no' | 'yes' | 'later' | 'new token'
 
 /**
  * Close codes that the server sends (RFC 6455 §7.4; 4000 to 4999 are the application's own), each with its reason
@@ -54,6 +54,7 @@ export const closeCodes = {
   1002: { reason: 'protocol error', comeBack: 'no' },
   1003: { reason: 'binary frames are not accepted', comeBack: 'no' },
   1007: { reason: 'text is not UTF-8', comeBack: 'no' },
+  1008: { reason: 'you send too much', comeBack: 'later' },
   1009: { reason: 'message too large', comeBack: 'no' },
   1011: { reason: 'internal error', comeBack: 'yes' },
   1012: { reason: 'this instance goes away', comeBack: 'yes' },

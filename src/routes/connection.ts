@@ -11,13 +11,17 @@ import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
 import type { Connections, Tended } from './connections.ts'
+import { Inlet } from './inlet.ts'
 import { Outbox, type OutboxQueue } from './outbox.ts'
+import type { Throttle } from './throttle.ts'
 import type { Traffic } from './traffic.ts'
 
 /** How long more than SEND_BUFFER_BYTES may wait for a reader before it is given up, ms. */
 const SLOW_READER_MS = 5000
 /** A reader with this many times SEND_BUFFER_BYTES waiting is given up at once: a fast room must not fill memory in 5 s. */
 const SLOW_READER_FACTOR = 4
+/** How long a client may send more than it may without a break, ms: it was slowed down, and has not yielded. */
+const FLOOD_MS = 30_000
 
 /** What all connections of an instance share. */
 export interface ConnectionContext {
@@ -27,6 +31,7 @@ export interface ConnectionContext {
   readonly traffic: Traffic
   readonly connections: Connections
   readonly outboxes: OutboxQueue
+  readonly throttle: Throttle
   readonly instanceId: string
   readonly pingIntervalMs: number
   readonly pongTimeoutMs: number
@@ -43,7 +48,7 @@ interface ConnectionLog {
 /**
  * One WebSocket: what its client sends is decoded and carried out in order, what is said to it is queued. Work that
  * takes a while (a join) holds up what comes behind it: the socket is not read meanwhile, so the queue is bounded by
- * what the kernel and one read have brought already.
+ * what one read has brought already.
  */
 export class Connection implements Peer, Tended {
   readonly id = randomUUID()
@@ -51,6 +56,7 @@ export class Connection implements Peer, Tended {
   seat: Seat | undefined = undefined
   readonly #context: ConnectionContext
   readonly #socket: WebSocket
+  readonly #inlet: Inlet
   readonly #outbox: Outbox
   #closed = false
   #busy = false
@@ -58,6 +64,7 @@ export class Connection implements Peer, Tended {
   #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
   #slowSince: number | undefined
+  #floodSince: number | undefined
   #pingAt: number
   #pongBy = Infinity
 
@@ -66,6 +73,7 @@ export class Connection implements Peer, Tended {
     this.identity = identity
     this.#context = context
     this.#socket = socket
+    this.#inlet = new Inlet(socket, tcp, context.throttle)
     this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
@@ -89,7 +97,7 @@ export class Connection implements Peer, Tended {
     if (this.#closed) return
     this.#outbox.flush()
     this.#socket.close(code, closeCodes[code].reason)
-    if (this.#socket.isPaused) this.#socket.resume() // an answer to the close frame is read, or the socket stays half open
+    this.#inlet.close()
     this.#end()
   }
 
@@ -108,13 +116,19 @@ export class Connection implements Peer, Tended {
   }
 
   beat (now: number): void {
-    const { pingIntervalMs, pongTimeoutMs, log } = this.#context
+    const { pingIntervalMs, pongTimeoutMs, traffic, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     if (this.#isTooSlow(now)) {
       log.debug({ connection_id: this.id, bytes: this.#outbox.waitingBytes }, 'a client reads too slowly')
       return this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
     }
-    if (this.#busy) { // we do not read it, so it cannot answer
+    const wasSlow = this.#inlet.wasSlow()
+    if (this.#isFlooding(wasSlow, now)) {
+      traffic.floods++
+      log.debug({ connection_id: this.id }, 'a client goes on sending too much')
+      return this.close(1008)
+    }
+    if (this.#busy || wasSlow) { // we do not read it, or read what it sent long ago, so it cannot answer
       if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
       return
     }
@@ -146,6 +160,16 @@ export class Connection implements Peer, Tended {
     }
     this.#slowSince ??= now
     return now - this.#slowSince >= SLOW_READER_MS
+  }
+
+  #isFlooding (wasSlow: boolean, now: number): boolean {
+    if (!wasSlow) {
+      this.#floodSince = undefined
+      return false
+    }
+    if (this.#floodSince === undefined) this.#context.traffic.slowdowns++
+    this.#floodSince ??= now
+    return now - this.#floodSince >= FLOOD_MS
   }
 
   /** Frames still come after a close (the library hands over what it has read): they are not looked at. */
@@ -207,13 +231,13 @@ export class Connection implements Peer, Tended {
   /** Holds up what comes behind, until the work is done. */
   #await (work: Promise<void>, id: RequestId | undefined): void {
     this.#busy = true
-    this.#socket.pause()
+    this.#inlet.hold()
     this.#work = work.catch((error: unknown) => { this.#refuse(error, id) })
     void this.#work.then(() => {
       this.#busy = false
       while (!this.#busy && !this.#closed) {
         const next = this.#waiting.shift()
-        if (next === undefined) return this.#socket.resume()
+        if (next === undefined) return this.#inlet.release()
         this.#handle(next)
       }
     })

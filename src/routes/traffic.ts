@@ -12,6 +12,9 @@ const SENT_TYPES: readonly ServerMessageType[] = [
 /** How many connections and messages there were, by type: plain numbers, with fixed names that no client can add to. */
 export class Traffic {
   connections = 0
+  /** How often a client sent more than it may for a while, and was read slowly; and how many of them did not yield. */
+  slowdowns = 0
+  floods = 0
   readonly received = zeros<ClientMessageType | 'other'>([...Object.keys(clientMessages) as ClientMessageType[], 'other'])
   readonly sent = zeros<ServerMessageType>(SENT_TYPES)
   readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])

@@ -5,6 +5,7 @@ import { Refusal } from '../protocol/refusal.ts'
 import type { Identity } from '../rooms/identity.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import { OutboxQueue } from './outbox.ts'
+import { Throttle } from './throttle.ts'
 
 declare module 'fastify' {
   interface FastifyRequest { turnipIdentity: Identity | undefined }
@@ -38,7 +39,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipMetrics: { traffic }, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes } = config
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(), verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(), throttle: new Throttle(config), verify: token => auth.verify(token)
   }
   fastify.decorateRequest('turnipIdentity', undefined)
 

@@ -30,6 +30,8 @@ const METRICS = {
   turnip_memory_usage_bytes: [],
   turnip_instances: ['realm'],
   turnip_resyncs_total: ['realm', 'cause'],
+  turnip_slowdowns_total: ['realm'],
+  turnip_floods_total: ['realm'],
   turnip_members_reaped_total: ['realm'],
   turnip_roster_gaps_total: ['realm'],
   turnip_inbox_publishes_total: ['realm'],

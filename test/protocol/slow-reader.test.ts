@@ -11,6 +11,7 @@ import { RoomService } from '../../src/rooms/room-service.ts'
 import { Connection } from '../../src/routes/connection.ts'
 import { Connections } from '../../src/routes/connections.ts'
 import { OutboxQueue } from '../../src/routes/outbox.ts'
+import { Throttle } from '../../src/routes/throttle.ts'
 import { Traffic } from '../../src/routes/traffic.ts'
 import { identityOf } from '../harness/recording-peer.ts'
 
@@ -43,6 +44,7 @@ async function create (t: TestContext): Promise<Kit> {
     verify: async () => identityOf('slow'),
     traffic: new Traffic(),
     outboxes: new OutboxQueue(),
+    throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144 }),
     instanceId: 'n',
     pingIntervalMs: 3_600_000,
     pongTimeoutMs: 3_600_000

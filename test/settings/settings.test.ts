@@ -98,6 +98,8 @@ const table: Record<string, Row> = {
   },
   TRUST_PROXY: { option: 'trustProxy', ...flag(false) },
   MAX_PAYLOAD_BYTES: { option: 'maxPayloadBytes', default: 65536, right: { 1024: 1024, 1048576: 1_048_576 }, wrong: [...notNumbers, '0', '1023', '999999999'], takes: /bytes from 1024/ },
+  MESSAGES_PER_SECOND: { option: 'messagesPerSecond', default: 100, right: { 0: 0, 1: 1, 1000000: 1_000_000 }, wrong: notNumbers, takes: /integer from 0/ },
+  BYTES_PER_SECOND: { option: 'bytesPerSecond', default: 262_144, right: { 0: 0, 1000: 1000, 10000000000: 10_000_000_000 }, wrong: notNumbers, takes: /bytes from 0/ },
   MAX_ROOM_MEMBERS: { option: 'maxRoomMembers', default: 100, right: { 0: 0, 2: 2 }, wrong: notNumbers, takes: /integer from 0/ },
   PING_INTERVAL_MS: { option: 'pingIntervalMs', default: 25_000, right: { 1000: 1000, 60000: 60_000 }, wrong: [...notNumbers, '0', '999', '3600001'], takes: /milliseconds from 1000/ },
   PONG_TIMEOUT_MS: { option: 'pongTimeoutMs', default: 10_000, right: { 1000: 1000 }, wrong: [...notNumbers, '999'], takes: /milliseconds from 1000/ },
