@@ -16,6 +16,7 @@ import auth from './plugins/auth.ts'
 import broker from './plugins/broker.ts'
 import configPlugin, { loadConfig, type ConfigSource } from './plugins/config.ts'
 import lifecycle from './plugins/lifecycle.ts'
+import limits from './plugins/limits.ts'
 import metrics from './plugins/metrics.ts'
 import presence from './plugins/presence.ts'
 import redis from './plugins/redis.ts'
@@ -74,6 +75,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
     await fastify.register(configPlugin, { config })
     await fastify.register(lifecycle)
     await fastify.register(metrics)
+    await fastify.register(limits, { config })
     await fastify.register(redis, { client })
     await fastify.register(auth)
     await fastify.register(broker)
@@ -114,6 +116,6 @@ export const options = {
 }
 
 export default fp(turnip, { fastify: '5.x', name: 'turnip' })
-export { webSocketOptions }
+export { serverLimits, webSocketOptions }
 export type { Config, RoomService, Status }
 export type { MemberInfo } from './protocol/messages.ts'

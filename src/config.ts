@@ -41,9 +41,13 @@ export interface Config {
   readonly messagesPerSecond: number
   readonly bytesPerSecond: number
   readonly maxRoomMembers: number
+  readonly maxConnectionsPerUser: number
+  readonly maxConnectionsPerIp: number
+  readonly authFailuresPerIp: number
   readonly pingIntervalMs: number
   readonly pongTimeoutMs: number
   readonly sendBufferBytes: number
+  readonly authTimeoutMs: number
   readonly redisTimeoutMs: number
   readonly leaseMs: number
   readonly drainTimeoutMs: number
@@ -112,9 +116,13 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   messagesPerSecond: number('MESSAGES_PER_SECOND', 100, 0, 1_000_000_000),
   bytesPerSecond: number('BYTES_PER_SECOND', 262_144, 0, 1_000_000_000_000, 'bytes'),
   maxRoomMembers: number('MAX_ROOM_MEMBERS', 100, 0, 1_000_000),
+  maxConnectionsPerUser: number('MAX_CONNECTIONS_PER_USER', 100, 0, 1_000_000),
+  maxConnectionsPerIp: number('MAX_CONNECTIONS_PER_IP', 0, 0, 1_000_000),
+  authFailuresPerIp: number('AUTH_FAILURES_PER_IP', 10, 0, 1_000_000),
   pingIntervalMs: number('PING_INTERVAL_MS', 25_000, 1000, HOUR_MS, 'milliseconds'),
   pongTimeoutMs: number('PONG_TIMEOUT_MS', 10_000, 1000, HOUR_MS, 'milliseconds'),
   sendBufferBytes: number('SEND_BUFFER_BYTES', 1_048_576, 0, 1_073_741_824, 'bytes'),
+  authTimeoutMs: number('AUTH_TIMEOUT_MS', 5000, 0, HOUR_MS, 'milliseconds'),
   redisTimeoutMs: number('REDIS_TIMEOUT_MS', 2000, 50, HOUR_MS, 'milliseconds'),
   leaseMs: number('LEASE_MS', 15_000, 500, 300_000, 'milliseconds'),
   drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds')

@@ -5,6 +5,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import turnip from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { loggerOptions } from './logging.ts'
+import limits from './plugins/limits.ts'
 import healthRoutes from './routes/health.ts'
 import infoRoute from './routes/info.ts'
 import { credentialsOf } from './routes/metrics-auth.ts'
@@ -66,10 +67,11 @@ try {
 /** The metrics listener: /metrics, /health and /info on a port and an address of their own. */
 async function createOperations ({ turnip: { registry, status }, log: loggerInstance }: FastifyInstance): Promise<FastifyInstance | undefined> {
   if (registry === undefined) return undefined
-  const operations = Fastify({ ...serverLimits, loggerInstance })
+  const operations = Fastify({ ...serverLimits, loggerInstance, trustProxy: config.trustProxy })
   const credentials = credentialsOf(config)
   operations.setErrorHandler(sendRefusal)
   answerNotFound(operations)
+  await operations.register(limits, { config })
   await operations.register(healthRoutes, { status })
   await operations.register(infoRoute, { status, credentials })
   await operations.register(metricsRoute, { registry, credentials })

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -70,13 +70,25 @@ function refuseStray ({ ws, routeOptions: { url } }: FastifyRequest, _reply: unk
   done(ws && url?.endsWith('/ws') !== true ? new HttpRefusal(404, 'not_found', 'There is no WebSocket at this address: clients open …/ws') : undefined)
 }
 
-const LATE = JSON.stringify({ statusCode: 503, error: 'Service Unavailable', message: 'This instance is draining: try again shortly', code: 'draining' })
+const LATE = answerOf(503, 'draining', 'This instance is draining: try again shortly', 'Retry-After: 1\r\n')
+const STUCK = answerOf(504, 'auth_timeout', 'It took too long to find out who you are: try again')
+
+/** A whole answer, for a socket that no Fastify answers on any more. */
+function answerOf (statusCode: number, code: string, message: string, headers = ''): string {
+  const error = STATUS_CODES[statusCode]
+  const body = JSON.stringify({ statusCode, error, message, code })
+  return `HTTP/1.1 ${statusCode} ${error}\r\n${headers}Connection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+}
+
+function endWith (socket: Socket, answer: string): void {
+  if (socket.writableEnded) return // another Turnip of this host has answered
+  socket.on('error', () => {})
+  socket.end(answer)
+}
 
 /** Answers an upgrade that comes while this instance drains. */
 function refuseLate (_request: unknown, socket: Socket): void {
-  if (socket.writableEnded) return // another Turnip of this host has answered
-  socket.on('error', () => {})
-  socket.end(`HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(LATE)}\r\n\r\n${LATE}`)
+  endWith(socket, LATE)
 }
 
 /**
@@ -98,15 +110,27 @@ export default fp(async (fastify: FastifyInstance) => {
 
   fastify.addHook('onRequest', refuseStray)
 
-  const upgrading = new Set<Socket>()
+  const upgrading = new Map<Socket, NodeJS.Timeout | undefined>()
   fastify.server.prependListener('upgrade', track) // first: the library may have the WebSocket open before it returns
   fastify.server.on('upgrade', endAnswered) // last: the library has given the socket its answer by then
   // An open WebSocket has an owner who ends it: a connection here, another Turnip, the host.
   fastify.websocketServer.on('connection', settled)
-  function settled (_socket: unknown, { socket }: IncomingMessage): void { upgrading.delete(socket) }
-  function track (_request: unknown, socket: Socket): void {
-    upgrading.add(socket)
-    socket.once('close', () => { upgrading.delete(socket) })
+  function settled (_socket: unknown, { socket }: IncomingMessage): void { forget.call(socket) }
+  function forget (this: Socket): void {
+    clearTimeout(upgrading.get(this))
+    upgrading.delete(this)
+    this.off('close', forget)
+  }
+  function track ({ url = '' }: IncomingMessage, socket: Socket): void {
+    const isOurs = config.authTimeoutMs > 0 && url.split('?', 1)[0] === `${fastify.prefix}/ws`
+    // By the event, not by a hook: a hook of the host's that hangs comes before ours.
+    upgrading.set(socket, isOurs ? setTimeout(giveUp, config.authTimeoutMs, socket) : undefined)
+    socket.on('close', forget)
+  }
+  function giveUp (socket: Socket): void {
+    metrics.traffic.refused.timeout++
+    endWith(socket, STUCK)
+    socket.destroySoon() // whatever comes of the hooks, nobody else ends it
   }
 
   fastify.addHook('preClose', async () => {
@@ -119,6 +143,6 @@ export default fp(async (fastify: FastifyInstance) => {
     fastify.server.off('upgrade', endAnswered)
     fastify.server.off('upgrade', refuseLate)
     fastify.websocketServer.off('connection', settled)
-    for (const socket of upgrading) socket.destroy()
+    for (const socket of upgrading.keys()) socket.destroy()
   })
 }, { name: 'turnip-websocket', dependencies: ['turnip-config', 'turnip-metrics', 'turnip-lifecycle', 'turnip-rooms'] })

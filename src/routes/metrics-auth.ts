@@ -24,7 +24,13 @@ export async function registerMetricsAuth (fastify: FastifyInstance, credentials
       if (!isUser || !isPassword) throw new HttpRefusal(401, 'unauthorized', 'Wrong user name or password')
     }
   })
-  fastify.addHook('onRequest', fastify.basicAuth)
+  const { turnipLimits: limits } = fastify
+  fastify.addHook('onRequest', (request, reply, done) => {
+    fastify.basicAuth(request, reply, refusal => {
+      if (refusal === undefined) return done()
+      limits.failed(request, refusal).then(done, done)
+    })
+  })
 }
 
 /** Compares in constant time; digests make the lengths equal. */

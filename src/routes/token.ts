@@ -13,9 +13,9 @@ const Body = Type.Object({
 
 /** POST /generate-token: a token for anybody who asks. Development only: in production your own application signs them. */
 export default async function token (fastify: FastifyInstance): Promise<void> {
-  const { sign } = fastify.turnipAuth
+  const { turnipAuth: { sign }, turnipLimits: limits } = fastify
   if (sign === undefined) return
-  fastify.post<{ Body: Static<typeof Body> }>('/generate-token', { schema: { body: Body } }, async ({ body }) => {
+  fastify.post<{ Body: Static<typeof Body> }>('/generate-token', { schema: { body: Body }, onRequest: async request => { await limits.tokenAsked(request) } }, async ({ body }) => {
     const { username, user_id = username, email, role = 'user', rooms } = body
     const token = sign({ user_id, username, ...(email !== undefined && { email }), role, ...(rooms !== undefined && { rooms }) })
     if (token.length > MAX_TOKEN_BYTES) {

@@ -9,12 +9,16 @@ const SENT_TYPES: readonly ServerMessageType[] = [
   'watching', 'unwatched', 'refreshed', 'pong', 'goaway', 'degraded', 'error'
 ]
 
+const REFUSALS = ['origin', 'failures', 'user_connections', 'address_connections', 'timeout'] as const
+
 /** How many connections and messages there were, by type: plain numbers, with fixed names that no client can add to. */
 export class Traffic {
   connections = 0
   /** How often a client sent more than it may for a while, and was read slowly; and how many of them did not yield. */
   slowdowns = 0
   floods = 0
+  /** Who was not let in, and why, where a token alone does not say it. */
+  readonly refused = zeros(REFUSALS)
   readonly received = zeros<ClientMessageType | 'other'>([...Object.keys(clientMessages) as ClientMessageType[], 'other'])
   readonly sent = zeros<ServerMessageType>(SENT_TYPES)
   readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])

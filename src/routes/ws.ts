@@ -3,6 +3,7 @@ import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import type { Identity } from '../rooms/identity.ts'
+import { Headcount } from './headcount.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import { OutboxQueue } from './outbox.ts'
 import { Throttle } from './throttle.ts'
@@ -13,6 +14,8 @@ declare module 'fastify' {
 
 /** How soon a client that came while this instance starts, drains or has no keys may try again, s. */
 const RETRY_AFTER_S = '1'
+/** ... and one that has too many connections, s: they are not given up as fast. */
+const CONNECTIONS_RETRY_AFTER_S = '10'
 
 /** The prefix of the subprotocol that carries a token: browsers can set no header on a WebSocket. */
 const BEARER_PROTOCOL = 'bearer.'
@@ -36,11 +39,13 @@ function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'
  * it answers what the upgrade would have answered, for browsers, which show none of it on a failed WebSocket.
  */
 export default async function ws (fastify: FastifyInstance): Promise<void> {
-  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipMetrics: { traffic }, log } = fastify
+  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: { traffic }, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes } = config
   const context: ConnectionContext = {
     instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(), throttle: new Throttle(config), verify: token => auth.verify(token)
   }
+  const users = new Headcount(config.maxConnectionsPerUser)
+  const addresses = new Headcount(config.maxConnectionsPerIp)
   fastify.decorateRequest('turnipIdentity', undefined)
 
   fastify.route({
@@ -61,20 +66,45 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     }
   })
 
-  /** Rejects with HttpRefusal 503, 403 or 401. Redis is asked nothing. */
+  /** Rejects with HttpRefusal 503, 403, 401 or 429. Redis is asked nothing. */
   async function admit (request: FastifyRequest): Promise<Identity> {
     if (lifecycle.phase !== 'serving') {
       throw new HttpRefusal(503, lifecycle.phase, `This instance is ${lifecycle.phase}: try again shortly`, { 'retry-after': RETRY_AFTER_S })
     }
     if (!isAllowed(request.headers.origin, config.allowedOrigins)) {
+      traffic.refused.origin++
       throw new HttpRefusal(403, 'origin_forbidden', 'Pages of this origin may not connect: ALLOWED_ORIGINS does not name it')
     }
+    const identity = await identify(request)
+    count(request, identity)
+    return identity
+  }
+
+  async function identify (request: FastifyRequest): Promise<Identity> {
     try {
       return await auth.verify(tokenOf(request))
     } catch (error) {
       if (error instanceof Refusal && error.code === 'unavailable') throw new HttpRefusal(503, error.code, error.message, { 'retry-after': RETRY_AFTER_S })
-      if (error instanceof Refusal && error.code in tokenFailures) throw new HttpRefusal(401, error.code, error.message)
-      throw error
+      if (!(error instanceof Refusal && error.code in tokenFailures)) throw error
+      const refusal = await limits.failed(request, new HttpRefusal(401, error.code, error.message))
+      if (refusal instanceof HttpRefusal && refusal.statusCode === 429) traffic.refused.failures++
+      throw refusal
     }
+  }
+
+  /** Before the upgrade, so that many at once are no more than one after the other. */
+  function count (request: FastifyRequest, { userId }: Identity): void {
+    const address = config.maxConnectionsPerIp === 0 ? undefined : limits.addressOf(request)
+    if (users.isFull(userId)) {
+      traffic.refused.user_connections++
+      throw new HttpRefusal(429, 'too_many_connections', `You have ${config.maxConnectionsPerUser} connections to this instance already: close one`, { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
+    }
+    if (addresses.isFull(address)) {
+      traffic.refused.address_connections++
+      throw new HttpRefusal(429, 'too_many_connections', 'Your address has too many connections to this instance already', { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
+    }
+    if (!request.ws) return
+    users.add(userId, request.raw.socket)
+    addresses.add(address, request.raw.socket)
   }
 }

@@ -40,7 +40,7 @@ await test('neither the environment nor a .env in the current directory says any
 
   // Values that would be taken, all other than the defaults.
   const others: Record<keyof Config, string> = {
-    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', accessSecretPrevious: 'another of its secrets, of thirty-two bytes', jwtPublicKey: '', jwtJwksUrl: 'https://id.example/keys', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', messagesPerSecond: '7', bytesPerSecond: '7', maxRoomMembers: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', redisTimeoutMs: '51', leaseMs: '501', drainTimeoutMs: '1'
+    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', accessSecretPrevious: 'another of its secrets, of thirty-two bytes', jwtPublicKey: '', jwtJwksUrl: 'https://id.example/keys', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', messagesPerSecond: '7', bytesPerSecond: '7', maxRoomMembers: '1', maxConnectionsPerUser: '1', maxConnectionsPerIp: '1', authFailuresPerIp: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', authTimeoutMs: '1', redisTimeoutMs: '51', leaseMs: '501', drainTimeoutMs: '1'
   }
   const variables = (Object.keys(settings) as Array<keyof Config>).map(name => [settings[name].env, others[name]] as const)
   const directory = await mkdtemp(join(tmpdir(), 'turnip-embedding-'))
@@ -160,7 +160,7 @@ await test('no token comes into the log of a host that logs every request', asyn
   const lines: string[] = []
   const app = Fastify({ logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
   t.after(() => app.close())
-  await app.register(turnip, basics)
+  await app.register(turnip, { ...basics, authFailuresPerIp: 0 })
   app.get('/own', async () => 'own')
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const wsUrl = `${url.replace('http', 'ws')}/rtc`

@@ -122,6 +122,8 @@ function environment (given: Record<string, string | undefined>): NodeJS.Process
     METRICS_BIND_IP: '127.0.0.1',
     REDIS_URL: 'memory:',
     ACCESS_SECRET,
+    // Tests fail to get in on purpose, and all from one address; undefined gives the default back.
+    AUTH_FAILURES_PER_IP: '0',
     // The default is the hostname, which two servers of one test would share.
     INSTANCE_ID: `test-${randomBytes(4).toString('hex')}`,
     ...given

@@ -11,7 +11,7 @@ import { serve, upgrade } from './serve.ts'
 let app: FastifyInstance
 before(async () => {
   app = Fastify()
-  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:' })
+  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', authFailuresPerIp: 0 })
 })
 after(async () => { await app.close() })
 
@@ -160,7 +160,7 @@ test('a token without exp, or with one that is no sane time, is invalid_claims',
 test('with TOKEN_EXP_REQUIRED=false a token without exp opens, and a wrong or past one does not', async t => {
   const lax = Fastify()
   t.after(async () => { await lax.close() })
-  await lax.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', tokenExpRequired: false })
+  await lax.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', authFailuresPerIp: 0, tokenExpRequired: false })
   assert.equal(await verdict(tokenFor('ann', { exp: undefined }), lax), OPENS)
   assert.equal(await verdict(tokenFor('ann', { exp: now() - 10 }), lax), 'token_expired')
   for (const exp of [1e18, 'never', null]) assert.equal(await verdict(tokenFor('ann', { exp }), lax), 'invalid_claims', String(exp))
@@ -187,7 +187,7 @@ test('the realm must be there and be ours', async () => {
 test('a token of one realm opens nothing in another', async t => {
   const shop = Fastify()
   t.after(async () => { await shop.close() })
-  await shop.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', realm: 'shop' })
+  await shop.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', authFailuresPerIp: 0, realm: 'shop' })
   assert.equal(await verdict(tokenFor('ann'), shop), 'realm_mismatch')
   assert.equal(await verdict(tokenFor('ann', { realm: 'shop' }), shop), OPENS)
   assert.equal(await verdict(tokenFor('ann', { realm: 'shop' })), 'realm_mismatch')

@@ -14,7 +14,7 @@ export interface Served {
 /** The application in this process, on a port of its own. Rooms are in memory unless `redisUrl` says otherwise. */
 export async function serve (t: TestContext, options: TurnipOptions = {}, server: FastifyServerOptions = {}): Promise<Served> {
   const app = Fastify({ forceCloseConnections: true, ...server })
-  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', ...options })
+  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', authFailuresPerIp: 0, ...options })
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.after(async () => { await app.close() })
   const { port } = app.server.address() as AddressInfo
@@ -29,7 +29,7 @@ export function logTo (lines: string[]): FastifyServerOptions {
 /** The application without a port, for `inject`. */
 export async function create (t: TestContext, options: TurnipOptions = {}): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', ...options })
+  await app.register(turnip, { accessSecret: ACCESS_SECRET, redisUrl: 'memory:', authFailuresPerIp: 0, ...options })
   await app.ready()
   t.after(async () => { await app.close() })
   return app

@@ -101,9 +101,13 @@ const table: Record<string, Row> = {
   MESSAGES_PER_SECOND: { option: 'messagesPerSecond', default: 100, right: { 0: 0, 1: 1, 1000000: 1_000_000 }, wrong: notNumbers, takes: /integer from 0/ },
   BYTES_PER_SECOND: { option: 'bytesPerSecond', default: 262_144, right: { 0: 0, 1000: 1000, 10000000000: 10_000_000_000 }, wrong: notNumbers, takes: /bytes from 0/ },
   MAX_ROOM_MEMBERS: { option: 'maxRoomMembers', default: 100, right: { 0: 0, 2: 2 }, wrong: notNumbers, takes: /integer from 0/ },
+  MAX_CONNECTIONS_PER_USER: { option: 'maxConnectionsPerUser', default: 100, right: { 0: 0, 1: 1 }, wrong: notNumbers, takes: /integer from 0/ },
+  MAX_CONNECTIONS_PER_IP: { option: 'maxConnectionsPerIp', default: 0, right: { 0: 0, 20: 20 }, wrong: notNumbers, takes: /integer from 0/ },
+  AUTH_FAILURES_PER_IP: { option: 'authFailuresPerIp', default: 10, right: { 0: 0, 3: 3 }, wrong: notNumbers, takes: /integer from 0/ },
   PING_INTERVAL_MS: { option: 'pingIntervalMs', default: 25_000, right: { 1000: 1000, 60000: 60_000 }, wrong: [...notNumbers, '0', '999', '3600001'], takes: /milliseconds from 1000/ },
   PONG_TIMEOUT_MS: { option: 'pongTimeoutMs', default: 10_000, right: { 1000: 1000 }, wrong: [...notNumbers, '999'], takes: /milliseconds from 1000/ },
   SEND_BUFFER_BYTES: { option: 'sendBufferBytes', default: 1_048_576, right: { 0: 0, 65536: 65_536 }, wrong: notNumbers, takes: /bytes from 0/ },
+  AUTH_TIMEOUT_MS: { option: 'authTimeoutMs', default: 5000, right: { 0: 0, 1000: 1000 }, wrong: [...notNumbers, '3600001'], takes: /milliseconds from 0/ },
   REDIS_TIMEOUT_MS: { option: 'redisTimeoutMs', default: 2000, right: { 50: 50 }, wrong: [...notNumbers, '49', '0'], takes: /milliseconds from 50/ },
   LEASE_MS: { option: 'leaseMs', default: 15_000, right: { 500: 500, 1500: 1500 }, wrong: [...notNumbers, '499'], takes: /milliseconds from 500/ },
   DRAIN_TIMEOUT_MS: { option: 'drainTimeoutMs', default: 25_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ }
