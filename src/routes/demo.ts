@@ -1,9 +1,10 @@
 import { fileURLToPath } from 'node:url'
+import helmet from '@fastify/helmet'
 import fastifyStatic from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 
 /** Everything comes from this server; sockets and tokens may be another instance's. */
-const POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'self'"
+const POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'self'"
 
 /** GET /: the demo page. Development only. */
 export default async function demo (fastify: FastifyInstance): Promise<void> {
@@ -17,6 +18,8 @@ export default async function demo (fastify: FastifyInstance): Promise<void> {
     const rest = url.slice(prefix.length)
     if (prefix !== '' && /^(\?|$)/.test(rest)) await reply.redirect(`${prefix.slice(prefix.lastIndexOf('/') + 1)}/${rest}`)
   })
+  // The policy is the page's own; the rest is the host's where it has a helmet itself. HTTPS is the proxy's to promise.
+  if (!fastify.hasReplyDecorator('helmet')) await fastify.register(helmet, { contentSecurityPolicy: false, strictTransportSecurity: false, xFrameOptions: { action: 'deny' } })
   await fastify.register(fastifyStatic, {
     root: fileURLToPath(new URL('../../web/', import.meta.url)),
     wildcard: false,
