@@ -79,9 +79,15 @@ export class Connection implements Peer, Tended {
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
     socket.on('message', (data: Buffer, isBinary: boolean) => { this.#receive(data, isBinary) })
     socket.on('pong', () => { this.#pongBy = Infinity })
-    socket.on('close', () => { this.#end() })
+    socket.on('close', () => {
+      this.#inlet.end()
+      this.#end()
+    })
     // The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows.
-    socket.on('error', (error: Error) => { context.log.debug({ err: error, connection_id: this.id }, 'a client broke the WebSocket protocol') })
+    socket.on('error', (error: Error) => {
+      this.#inlet.end()
+      context.log.debug({ err: error, connection_id: this.id }, 'a client broke the WebSocket protocol')
+    })
     context.traffic.connections++
     const { pingIntervalMs, instanceId } = context
     this.send(frameOf({ type: 'welcome', data: { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs } }))

@@ -40,8 +40,6 @@ export class Inlet implements Throttled {
     this.#reader = reader
     tcp.on('data', (chunk: Buffer) => { this.#read(chunk) })
     tcp.off('data', reader)
-    socket.on('error', () => { this.end() }) // a broken frame: the library reads no further
-    tcp.prependOnceListener('close', () => { this.end() }) // before the library, which takes what is left for itself
   }
 
   /** Whether the client was slowed down since this was asked last. */
@@ -77,14 +75,14 @@ export class Inlet implements Throttled {
     if (this.#socket.isPaused) this.#socket.resume() // or the socket stays half open
   }
 
-  /** Hands over nothing any more. */
+  /** Hands over nothing any more: the connection has ended, or the library reads no further after a broken frame. */
   end (): void {
     this.#ended = true
     this.#throttle.delete(this)
   }
 
   #read (chunk: Buffer): void {
-    if (this.#ended) return
+    if (this.#ended || this.#tcp.destroyed) return // the library takes what is left of a destroyed socket for itself
     if (this.#isClosing) return this.#seekClose(chunk, 0)
     this.#fill(performance.now())
     const walk = this.#walk
