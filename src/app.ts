@@ -31,7 +31,7 @@ import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
 import tokenRoute from './routes/token.ts'
 import wsRoute from './routes/ws.ts'
-import { answerNotFound, checkEnvironment, checkMetrics, checkThreads, serverLimits } from './standalone.ts'
+import { answerNotFound, checkEnvironment, checkMetrics, checkThreads, hangUpOnFloods, serverLimits } from './standalone.ts'
 import { createStatus, type Status } from './status.ts'
 
 declare module 'fastify' {
@@ -66,6 +66,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
   await provideWebSocket(host, config)
   if (options.env !== undefined) { // the application is ours alone
     answerNotFound(host)
+    hangUpOnFloods(host)
     checkThreads(host, config)
     checkEnvironment(host, config)
     checkMetrics(host, config, withMetrics ? config.publicIp : config.metricsBindIp)

@@ -11,7 +11,7 @@ import infoRoute from './routes/info.ts'
 import { credentialsOf } from './routes/metrics-auth.ts'
 import metricsRoute from './routes/metrics.ts'
 import { sendRefusal } from './routes/refusal.ts'
-import { answerNotFound, serverLimits } from './standalone.ts'
+import { answerNotFound, hangUpOnFloods, serverLimits } from './standalone.ts'
 
 /** What closing may take beyond the drain, ms: whatever hangs, the process ends. */
 const CLOSE_LIMIT_MS = 8000
@@ -72,6 +72,7 @@ async function createOperations ({ turnip: { registry, status }, log: loggerInst
   operations.setErrorHandler(sendRefusal)
   answerNotFound(operations)
   await operations.register(limits, { config })
+  hangUpOnFloods(operations)
   await operations.register(healthRoutes, { status })
   await operations.register(infoRoute, { status, credentials })
   await operations.register(metricsRoute, { registry, credentials })
