@@ -3,6 +3,8 @@ import { errorCodes, tokenFailures, type ErrorCode, type TokenFailure } from './
 /** What a refusal may say beyond its code: the `cause` is for the log alone, `data` goes to the client. */
 interface RefusalOptions extends ErrorOptions { readonly data?: { readonly delivered: 'local' } }
 
+const sentences = { ...errorCodes, ...tokenFailures }
+
 /** A request that is not carried out: thrown by whoever decides it, told to the client as an `error` frame. */
 export class Refusal extends Error {
   readonly code: ErrorCode | TokenFailure
@@ -13,7 +15,7 @@ export class Refusal extends Error {
    * @param sentence why, for people; the code's own sentence when absent. It is sent to the client: no secret in it
    */
   constructor (code: ErrorCode | TokenFailure, sentence?: string, options: RefusalOptions = {}) {
-    super(sentence ?? ({ ...errorCodes, ...tokenFailures })[code], options)
+    super(sentence ?? sentences[code], options)
     this.name = 'Refusal'
     this.code = code
     this.data = options.data
