@@ -91,7 +91,11 @@ export class Inlet implements Throttled {
     this.#messages = walk.allowance
     this.#bytes -= end
     if (walk.isClose && walk.isBetween) this.#ended = true
-    if (end > 0) this.#reader.call(this.#tcp, end === chunk.length ? chunk : chunk.subarray(0, end))
+    if (end > 0) {
+      this.#tcp.cork() // the library answers each ping by a write of its own: a thousand of them take a second of the kernel's
+      this.#reader.call(this.#tcp, end === chunk.length ? chunk : chunk.subarray(0, end))
+      this.#tcp.uncork()
+    }
     if (end === chunk.length || this.#ended) return
     if (this.#isClosing) return this.#seekClose(chunk, end) // one of these frames made the server close
     this.#slowDown()
