@@ -1,5 +1,8 @@
 /** The opcode of a Close frame (RFC 6455 §5.5.1): nothing that comes after it means anything. */
 const CLOSE = 0x8
+/** Opcodes below it are of data, and 0 goes on with the message that was begun (§5.4). */
+const FIRST_CONTROL = 0x8
+const FIN = 0x80
 
 const START = 0
 const LENGTH = 1
@@ -20,6 +23,12 @@ export class FrameWalk {
   #length = 0
   /** Bytes of the mask and the payload that are still to come. */
   #rest = 0
+  #passed = 0
+  /** Where the message began whose last fragment has not come. */
+  #openedAt: number | undefined
+
+  /** Bytes since the beginning of a message that is not at its end, frames between its fragments included. */
+  get openBytes (): number { return this.#openedAt === undefined ? 0 : this.#passed - this.#openedAt }
 
   /** Whether the next byte begins a frame. */
   get isBetween (): boolean { return this.#state === START }
@@ -29,15 +38,25 @@ export class FrameWalk {
 
   /** @returns how far it came: `end`, or the start of a frame for which there is no allowance, or that follows a Close */
   advance (chunk: Buffer, from: number, end: number): number {
+    const at = this.#advance(chunk, from, end)
+    this.#passed += at - from
+    return at
+  }
+
+  #advance (chunk: Buffer, from: number, end: number): number {
     let at = from
     while (at < end) {
       switch (this.#state) {
-        case START:
+        case START: {
           if (this.allowance < 1 || this.isClose) return at
           this.allowance--
-          this.#opcode = (chunk[at++] ?? 0) & 0x0f
+          const first = chunk[at] ?? 0
+          this.#opcode = first & 0x0f
+          if (this.#opcode < FIRST_CONTROL) this.#openedAt = first >= FIN ? undefined : this.#openedAt ?? this.#passed + at - from
+          at++
           this.#state = LENGTH
           break
+        }
         case LENGTH: {
           const byte = chunk[at++] ?? 0
           const short = byte & 0x7f

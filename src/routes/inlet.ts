@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
+import { closeCodes } from '../protocol/codes.ts'
 import { FrameWalk } from './frame-walk.ts'
 import type { Rate, Throttle, Throttled } from './throttle.ts'
 
@@ -95,6 +96,10 @@ export class Inlet implements Throttled {
       this.#tcp.cork() // the library answers each ping by a write of its own: a thousand of them take a second of the kernel's
       this.#reader.call(this.#tcp, end === chunk.length ? chunk : chunk.subarray(0, end))
       this.#tcp.uncork()
+    }
+    if (walk.openBytes > this.#throttle.openBytes) {
+      this.#socket.close(1008, closeCodes[1008].reason)
+      this.close()
     }
     if (end === chunk.length || this.#ended) return
     if (this.#isClosing) return this.#seekClose(chunk, end) // one of these frames made the server close

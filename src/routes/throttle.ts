@@ -5,6 +5,12 @@ const BURST_S = 10
 /** How often connections that are not read are looked at, ms: their messages come in steps of this. */
 const STEP_MS = 100
 
+/**
+ * A message has come to its end within so many times MAX_PAYLOAD_BYTES. The library keeps each read of the socket, 64 KiB,
+ * as long as a fragment in it belongs to an open message: with pings between 64 fragments that is 4 MiB a connection.
+ */
+const OPEN_FACTOR = 2
+
 /** What waits here until it may be read again. */
 export interface Throttled {
   /** Reads on, if there is enough to spend. @returns whether it does */
@@ -25,12 +31,15 @@ function rateOf (perSecond: number): Rate {
 export class Throttle {
   readonly messages: Rate
   readonly bytes: Rate
+  /** The most bytes from the beginning of a message to its end. */
+  readonly openBytes: number
   readonly #waiting = new Set<Throttled>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor ({ messagesPerSecond, bytesPerSecond }: Pick<Config, 'messagesPerSecond' | 'bytesPerSecond'>) {
+  constructor ({ messagesPerSecond, bytesPerSecond, maxPayloadBytes }: Pick<Config, 'messagesPerSecond' | 'bytesPerSecond' | 'maxPayloadBytes'>) {
     this.messages = rateOf(messagesPerSecond)
     this.bytes = rateOf(bytesPerSecond)
+    this.openBytes = OPEN_FACTOR * maxPayloadBytes
   }
 
   add (connection: Throttled): void {

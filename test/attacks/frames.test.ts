@@ -56,6 +56,35 @@ void describe('Frames that attack', () => {
     assert.ok(siege.growth(toll) < 10)
   })
 
+  test('A message that does not come to its end, with pongs between its fragments, ends its connection before it fills memory', async t => {
+    const part = frameBytes('x', { opcode: opcodes.continuation, fin: false })
+    const filler = frameBytes('x'.repeat(125), { opcode: opcodes.pong })
+    const read = Buffer.concat([part, ...Array.from({ length: MAX_PAYLOAD_BYTES / filler.length }, () => filler)])
+    const toll = await siege.during(t, async () => {
+      const client = await open()
+      await client.write(frameBytes('"', { fin: false }))
+      let reads = 0
+      while (reads < 60 && await client.write(read)) {
+        reads++
+        await Promise.race([client.fence().catch(() => {}), client.closed])
+      }
+      assert.equal(await client.closed, 1008)
+      assert.ok(reads < 6, `${reads} reads were kept`)
+    }, true)
+    assert.ok(siege.growth(toll) < 10)
+    const whole = await open('whole') // a message that is as long as may be, in as many fragments as may be
+    await whole.join('whole')
+    const piece = 'x'.repeat(1000)
+    for (let round = 0; round < 3; round++) {
+      await whole.write(frameBytes(`{"type":"ping","id":"${piece}`, { fin: false }))
+      for (let i = 0; i < 62; i++) await whole.write(Buffer.concat([frameBytes(piece, { opcode: opcodes.continuation, fin: false }), filler]))
+      await whole.write(frameBytes('"}', { opcode: opcodes.continuation }))
+      await whole.fence()
+    }
+    assert.equal(whole.texts.filter(text => text.startsWith('{"type":"pong"') && text.length > 63_000).length, 3)
+    await whole.end()
+  })
+
   test('JSON that was made to do harm is answered as an error or ignored: it blocks nothing and changes no prototype', async t => {
     const deep = `${'['.repeat(10_000)}${']'.repeat(10_000)}`
     const keys = `{${Array.from({ length: 6000 }, (_, i) => `"${i * 7}":1`).join()}}`

@@ -44,7 +44,7 @@ async function create (t: TestContext): Promise<Kit> {
     verify: async () => identityOf('slow'),
     traffic: new Traffic(),
     outboxes: new OutboxQueue(),
-    throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144 }),
+    throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144, maxPayloadBytes: 65536 }),
     instanceId: 'n',
     pingIntervalMs: 3_600_000,
     pongTimeoutMs: 3_600_000
