@@ -76,12 +76,12 @@ void describe('Frames that attack', () => {
     await whole.join('whole')
     const piece = 'x'.repeat(1000)
     for (let round = 0; round < 3; round++) {
-      await whole.write(frameBytes(`{"type":"ping","id":"${piece}`, { fin: false }))
+      await whole.write(frameBytes(`{"type":"ping","id":"${round}${piece}`, { fin: false }))
       for (let i = 0; i < 62; i++) await whole.write(Buffer.concat([frameBytes(piece, { opcode: opcodes.continuation, fin: false }), filler]))
       await whole.write(frameBytes('"}', { opcode: opcodes.continuation }))
-      await whole.fence()
+      const pong = await whole.got(text => text.startsWith(`{"type":"pong","id":"${round}`))
+      assert.ok(pong.length > 63_000)
     }
-    assert.equal(whole.texts.filter(text => text.startsWith('{"type":"pong"') && text.length > 63_000).length, 3)
     await whole.end()
   })
 

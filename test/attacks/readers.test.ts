@@ -25,7 +25,7 @@ const DRIBBLE_BYTES_PER_SECOND = 1024
 
 const LARGE = 'x'.repeat(60_000)
 /** What the kernel takes (about 4 MiB) and, after it, more than SEND_BUFFER_BYTES, in so many messages of each speaker. */
-const FILL = 24
+const FILL = 22
 /** What fills four times that, too: such a reader is cut off at once. */
 const FLOOD = 50
 /** After that, so much goes on to be said every so often. */
