@@ -41,6 +41,11 @@ export class Inlet implements Throttled {
     this.#reader = reader
     tcp.on('data', (chunk: Buffer) => { this.#read(chunk) })
     tcp.off('data', reader)
+    // Before the library, which takes what is left for itself: ten thousand frames of a client that floods and hangs up.
+    tcp.prependOnceListener('close', () => {
+      this.end()
+      while (tcp.read() !== null);
+    })
   }
 
   /** Whether the client was slowed down since this was asked last. */

@@ -48,6 +48,24 @@ void describe('Floods', { timeout: 120_000 }, () => {
     await Promise.all([flooder.end(), sink.close()])
   })
 
+  test('Of a flood whose clients hang up, nothing is carried out beyond the rate', async t => {
+    const refused = async (): Promise<number> => await siege.metric('turnip_messages_received_total{realm="development",message_type="other"}')
+    const before = await refused()
+    await siege.during(t, async () => {
+      const flooders = await Promise.all(Array.from({ length: FLOODERS }, async () => await open('short')))
+      const start = performance.now()
+      for (const { socket } of flooders) socket.write(many(100_000, frameBytes('x')))
+      await Promise.all(flooders.map(flooder => flooder.got(text => text.includes('bad_json'))))
+      await sleep(500)
+      for (const { socket } of flooders) socket.destroy()
+      await Client.open(siege.server.wsUrl, 'behind').then(client => client.close())
+      const limit = FLOODERS * (BURST + MESSAGES_PER_SECOND * ((performance.now() - start) / 1000 + 1))
+      const handled = await refused() - before
+      t.diagnostic(`${handled} of ${FLOODERS * 100_000} messages were handled`)
+      assert.ok(handled < limit, `${handled} messages`)
+    })
+  })
+
   const many = (count: number, ...frames: Buffer[]): Buffer => Buffer.concat(Array.from({ length: count }, () => frames).flat())
   const empty = (fin: boolean): Buffer => frameBytes('', { opcode: opcodes.continuation, fin })
 
