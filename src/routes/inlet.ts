@@ -4,6 +4,9 @@ import { closeCodes } from '../protocol/codes.ts'
 import { FrameWalk } from './frame-walk.ts'
 import type { Rate, Throttle, Throttled } from './throttle.ts'
 
+/** So many pongs may wait to be one write: the library ends a connection for which 2,048 do. */
+const MAX_CORKED = 1000
+
 type Reader = (this: Socket, chunk: Buffer) => void
 
 /**
@@ -98,9 +101,11 @@ export class Inlet implements Throttled {
     this.#bytes -= end
     if (walk.isClose && walk.isBetween) this.#ended = true
     if (end > 0) {
-      this.#tcp.cork() // the library answers each ping by a write of its own: a thousand of them take a second of the kernel's
+      // The library answers each ping by a write of its own: a thousand of them take a second of the kernel's.
+      const isCorked = this.#throttle.messages.burst <= MAX_CORKED
+      if (isCorked) this.#tcp.cork()
       this.#reader.call(this.#tcp, end === chunk.length ? chunk : chunk.subarray(0, end))
-      this.#tcp.uncork()
+      if (isCorked) this.#tcp.uncork()
     }
     if (walk.openBytes > this.#throttle.openBytes) {
       this.#socket.close(1008, closeCodes[1008].reason)
