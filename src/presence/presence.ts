@@ -88,9 +88,9 @@ export interface Presence {
    * @param instance the nonce of the caller
    * @param members its members, in the order they joined; none: it has none there any more
    * @param known what it knows of the room; undefined when it knows nothing
-   * @param leaver connection_id of the last of its members that have left since; it ended a life that the store forgot
+   * @param leavers connection_ids of members that have left the known life since, the last one last: a store that forgot them is told
    */
-  reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver?: string): Promise<Reconciled>
+  reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leavers?: readonly string[]): Promise<Reconciled>
 
   /**
    * Whose leave it was that ended a life, not long ago: an answer that said so may have been lost.

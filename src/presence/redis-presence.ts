@@ -72,14 +72,14 @@ export class RedisPresence implements Presence {
     return { epoch, version, instances: noncesOf(holders) }
   }
 
-  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver = '-'): Promise<Reconciled> {
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leavers: readonly string[] = []): Promise<Reconciled> {
     const { names, leases } = this.#options
     const { holder, deadline } = leases
     const answer = await this.#run('reconcile', async () => {
       if (members.length > 0) await this.#mark(room, holder, deadline)
       return await this.#redis.turnipReconcile(
         names.room(room), names.tombstones(room), instance, holder, known?.epoch ?? '', known?.version ?? 0, since,
-        randomUUID(), ROOM_TTL_MS, leases.tombstoneTtlMs, deadline, names.lobby, room, leaver,
+        randomUUID(), ROOM_TTL_MS, leases.tombstoneTtlMs, deadline, names.lobby, room, JSON.stringify(leavers),
         ...members.flatMap(member => [member.connection_id, member.joined_at, jsonOf(member)]))
     })
     switch (answer[0]) {

@@ -175,7 +175,9 @@ export class Reconciler {
     }
     roster?.suspend()
     try {
-      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since, leavers.at(-1)?.connectionId)
+      // While others put their members back, a leave would look to them like a change that they have missed.
+      const gone = this.isRebuilding ? [] : leavers.filter(({ known }) => known.epoch === doubt.known?.epoch).map(({ connectionId }) => connectionId)
+      const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since, gone)
       if (found.kind === 'held') { // what it changed is true, whether the rest is the whole or not
         const { snapshot, changes } = found
         const instances = [...new Set(snapshot.members.map(({ instance }) => instance))]

@@ -233,6 +233,7 @@ export class Roster implements Position {
       case 'left': {
         this.#deliverEarly(change.connectionId)
         const member = this.#residents.remove(change.connectionId)
+        if (member === undefined) this.#tellSnapshot() // gone already: the version needs a frame all the same
         if (member === undefined || this.#seats.length === 0) break
         const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOfMember(member) })
         for (const other of this.#seats) other.send(frame)

@@ -161,6 +161,22 @@ test('a store that has lost its memory gets its rooms back, as they were, and te
   assert.equal(await redis.exists(names.restored), 0, 'and nobody is said to have put anything back who is gone')
 })
 
+test('several instances put a room back as it was, without a change; of who left meanwhile the others are told', async t => {
+  const { redis, instance } = await open(t)
+  const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
+  await joined(one.presence, 'r', member('a', 'one:1'))
+  await joined(one.presence, 'r', member('gone', 'one:1'))
+  const room = await joined(two.presence, 'r', member('b', 'two:1'))
+  const [a, , b] = room.members
+  assert.ok(a && b)
+  await redis.flushall()
+  await one.presence.reconcile('r', 'one:1', [a], room, 'forgotten')
+  const second = await two.presence.reconcile('r', 'two:1', [b], room, 'forgotten')
+  assert.deepEqual(second.kind === 'held' && [second.snapshot.version, second.changes, second.snapshot.members], [3, [], [a, b]])
+  const last = await one.presence.reconcile('r', 'one:1', [a], room, 'forgotten', ['gone'])
+  assert.deepEqual(last.kind === 'held' && last.changes, [{ kind: 'left', connectionId: 'gone', version: 4 }])
+})
+
 test('a life that was restored and has ended since is not restored again', async t => {
   const { redis, events, instance } = await open(t)
   const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
@@ -182,9 +198,9 @@ test('a room whose last member left while the store had lost its memory ends onc
   const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
   const room = await joined(one.presence, 'r', member('a', 'one:1'))
   await redis.flushall()
-  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten', 'a'), { kind: 'gone' })
+  assert.deepEqual(await one.presence.reconcile('r', 'one:1', [], room, 'forgotten', ['a']), { kind: 'gone' })
   assert.deepEqual(await one.presence.lastLeavers('r', [room.epoch]), ['a'])
-  assert.deepEqual(await two.presence.reconcile('r', 'two:1', [], room, 'forgotten', 'b'), { kind: 'gone' })
+  assert.deepEqual(await two.presence.reconcile('r', 'two:1', [], room, 'forgotten', ['b']), { kind: 'gone' })
   assert.deepEqual(await two.presence.lastLeavers('r', [room.epoch]), ['a'])
   await until('the end is announced', async () => events.length === 2)
   assert.deepEqual(events.map(({ type }) => type), ['room_created', 'room_disbanded'])

@@ -44,8 +44,8 @@ export class FaultyPresence implements Presence {
     return await this.#pass('snapshot', room, async () => await this.#store.snapshot(room))
   }
 
-  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leaver?: string): Promise<Reconciled> {
-    return await this.#pass('reconcile', room, async () => await this.#store.reconcile(room, instance, members, known, since, leaver))
+  async reconcile (room: string, instance: string, members: readonly Member[], known: Position | undefined, since: Since, leavers?: readonly string[]): Promise<Reconciled> {
+    return await this.#pass('reconcile', room, async () => await this.#store.reconcile(room, instance, members, known, since, leavers))
   }
 
   release (room: string): void { this.#store.release(room) }

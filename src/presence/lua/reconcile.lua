@@ -5,11 +5,12 @@
 --   {'held', restored 0 or 1, changes, HGETALL}  changes: 'joined' or 'left', connection_id and version in turn
 -- KEYS: the room, its tombstones' prefix. ARGV: the instance's nonce, its holder, the epoch it knows ('' for none), the version it
 -- knows, since ('kept', 'lapsed', 'forgotten'), epoch for a new life, ttl and tombstone's ttl in ms, deadline in ms, lobby
--- channel, room's name, the last leaver's connection_id or '-'; then connection_id, joined_at and JSON of each of its members
+-- channel, room's name, the connection_ids of members that have left
+-- since, as JSON; then connection_id, joined_at and JSON of each of its members
 local room, tombstone = KEYS[1], KEYS[2]
 local nonce, holder, known_epoch, known_version, since = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local fresh_epoch, ttl, tombstone_ttl, deadline, lobby, name = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
-local leaver = ARGV[12]
+local leavers = cjson.decode(ARGV[12])
 local FIRST = 13
 
 local function announce (event)
@@ -48,7 +49,7 @@ local exists = epoch ~= nil
 if not exists then
   if next(wanted) == nil then
     -- the last of them left while the store was away, and the store forgot that there was a room; others may have found so too
-    if since == 'forgotten' and known_epoch ~= '' and not ended_reason then end_life(known_epoch, known_version + 1, leaver) end
+    if since == 'forgotten' and known_epoch ~= '' and not ended_reason then end_life(known_epoch, known_version + 1, leavers[#leavers] or '-') end
     return { 'gone' }
   end
   restored = known_epoch ~= '' and since ~= 'lapsed' and not ended_reason
@@ -58,7 +59,11 @@ if not exists then
   else
     epoch = fresh_epoch
   end
-elseif epoch == known_epoch and known_version > version then
+end
+local is_known_life = exists and epoch == known_epoch
+-- others have put this life back already: who knows as much as they do tells them nothing new
+local is_rejoined = is_known_life and since == 'forgotten' and known_version >= version
+if is_known_life and known_version > version then
   version = known_version -- a replica that took over had not heard of all
 end
 
@@ -81,7 +86,7 @@ for i = FIRST, #ARGV, 3 do
   local id, joined_at, member = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local stored = members[id]
   if stored == nil then
-    if restored then
+    if restored or is_rejoined then
       sets[#sets + 1] = { id, string.format('%d %s %s ', (i - FIRST) / 3, joined_at, holder) .. member }
     else
       changed('joined', id)
@@ -107,6 +112,13 @@ for id, stored in pairs(members) do
     count(stored_holder, -1)
     changed('left', id)
     last_gone = id
+  end
+end
+
+if since == 'forgotten' and (restored or is_known_life) then
+  -- the store has forgotten them, the others have not
+  for _, id in ipairs(leavers) do
+    if not members[id] and not wanted[id] then changed('left', id) end
   end
 end
 
