@@ -87,7 +87,7 @@ for i = FIRST, #ARGV, 3 do
   local stored = members[id]
   if stored == nil then
     if restored or is_rejoined then
-      sets[#sets + 1] = { id, string.format('%d %s %s ', (i - FIRST) / 3, joined_at, holder) .. member }
+      sets[#sets + 1] = { id, string.format('%d %s %s ', restored and (i - FIRST) / 3 or version, joined_at, holder) .. member }
     else
       changed('joined', id)
       sets[#sets + 1] = { id, string.format('%d %s %s ', version, joined_at, holder) .. member }
