@@ -15,7 +15,7 @@ void describe('An instance is too slow for its inbox, and Redis drops it', () =>
   let cluster: LinkedCluster
   before(async () => {
     // Without a proxy: its buffers would take what Redis is to choke on.
-    cluster = await LinkedCluster.start({ direct: true, env: { LEASE_MS: String(LEASE_MS) } })
+    cluster = await LinkedCluster.start({ direct: true, env: { LEASE_MS: String(LEASE_MS), MESSAGES_PER_SECOND: '0', BYTES_PER_SECOND: '0' } })
     await cluster.admin.config('SET', 'client-output-buffer-limit', 'pubsub 2mb 1mb 1')
   })
   after(async () => { await cluster.stop() })

@@ -25,7 +25,7 @@ void describe('Races between two instances', () => {
     redis = await startRedisServer()
     const { url } = redis
     rooms = new RedisRooms(url)
-    instances = await Promise.all([1, 2].map(async () => await serving(await startTurnip({ env: { REDIS_URL: url } }))))
+    instances = await Promise.all([1, 2].map(async () => await serving(await startTurnip({ env: { REDIS_URL: url, MESSAGES_PER_SECOND: '0', BYTES_PER_SECOND: '0' } }))))
   })
   after(async () => {
     await Promise.all(instances.map(instance => instance.stop()))
