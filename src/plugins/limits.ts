@@ -27,13 +27,14 @@ const TOKENS_PER_MINUTE = 600
 /** How many addresses are remembered: an attacker who has more is not stopped by counting addresses. */
 const ADDRESSES = 20_000
 
-function createLimits (fastify: FastifyInstance, { authFailuresPerIp }: Pick<Config, 'authFailuresPerIp'>): Limits {
+function createLimits (fastify: FastifyInstance, { authFailuresPerIp, realm }: Pick<Config, 'authFailuresPerIp' | 'realm'>): Limits {
   const addressOf = addressesFor(fastify.log)
-  const keyGenerator = (request: FastifyRequest): string => addressOf(request) ?? ''
+  // A host's limiter may keep all counts in one place, where the name alone tells them apart.
+  const keysOf = (what: string) => (request: FastifyRequest): string => `turnip:${realm}:${what}:${addressOf(request) ?? ''}`
   // Where a host's limiter keeps its counts elsewhere and that is away, nobody is limited.
-  const options = { keyGenerator, cache: ADDRESSES, skipOnError: true }
-  const failures = fastify.createRateLimit({ ...options, max: authFailuresPerIp, timeWindow: FAILURES_WINDOW_MS })
-  const tokens = fastify.createRateLimit({ ...options, max: TOKENS_PER_MINUTE, timeWindow: 60_000 })
+  const options = { cache: ADDRESSES, skipOnError: true }
+  const failures = fastify.createRateLimit({ ...options, keyGenerator: keysOf('failures'), max: authFailuresPerIp, timeWindow: FAILURES_WINDOW_MS })
+  const tokens = fastify.createRateLimit({ ...options, keyGenerator: keysOf('tokens'), max: TOKENS_PER_MINUTE, timeWindow: 60_000 })
 
   /** @returns for how long there were too many, s */
   async function excess (limiter: typeof failures, request: FastifyRequest): Promise<number | undefined> {

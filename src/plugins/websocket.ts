@@ -1,7 +1,7 @@
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../config.ts'
 import { HostWebSocketError, HttpRefusal } from '../errors.ts'
@@ -63,11 +63,20 @@ export async function provideWebSocket (host: FastifyInstance, config: Config): 
 }
 
 /**
- * A WebSocket at a route that has none gets an answer. The library would open it only to close it, and write its address
- * into the log, token and all.
+ * An upgrade that opens no WebSocket of ours gets an answer. The library would open it only to close it, and write its
+ * address into the log, token and all. An upgrade to something else (h2c: some health checkers always ask for it) means
+ * nothing here, and is answered as if it had not been asked for (RFC 9110 §7.8).
  */
-function refuseStray ({ ws, routeOptions: { url } }: FastifyRequest, _reply: unknown, done: (error?: Error) => void): void {
-  done(ws && url?.endsWith('/ws') !== true ? new HttpRefusal(404, 'not_found', 'There is no WebSocket at this address: clients open …/ws') : undefined)
+async function answerStray (this: FastifyInstance, { ws, raw: { url, socket }, method, headers, routeOptions }: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  if (!ws) return undefined
+  const { upgrade, connection: _, 'http2-settings': __, ...others } = headers
+  if (upgrade?.toLowerCase() === 'websocket') {
+    if (routeOptions.url?.endsWith('/ws') === true) return undefined
+    throw new HttpRefusal(404, 'not_found', 'There is no WebSocket at this address: clients open …/ws')
+  }
+  if (method !== 'GET' || url === undefined) throw new HttpRefusal(400, 'bad_upgrade', 'This server upgrades to WebSocket and to nothing else')
+  const { statusCode, headers: { connection: ___, ...answered }, rawPayload } = await this.inject({ method, url, headers: others, remoteAddress: socket.remoteAddress ?? '' })
+  return await reply.code(statusCode).headers(answered).send(rawPayload)
 }
 
 const LATE = answerOf(503, 'draining', 'This instance is draining: try again shortly', 'Retry-After: 1\r\n')
@@ -108,7 +117,7 @@ export default fp(async (fastify: FastifyInstance) => {
   metrics.watchConnections(connections)
   fastify.decorate('turnipConnections', connections)
 
-  fastify.addHook('onRequest', refuseStray)
+  fastify.addHook('onRequest', answerStray)
 
   const upgrading = new Map<Socket, NodeJS.Timeout | undefined>()
   fastify.server.prependListener('upgrade', track) // first: the library may have the WebSocket open before it returns

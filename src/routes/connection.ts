@@ -15,6 +15,7 @@ import { Inlet } from './inlet.ts'
 import { Outbox, type OutboxQueue } from './outbox.ts'
 import type { Throttle } from './throttle.ts'
 import type { Traffic } from './traffic.ts'
+import type { Turn } from './turn.ts'
 
 /** How long more than SEND_BUFFER_BYTES may wait for a reader before it is given up, ms. */
 const SLOW_READER_MS = 5000
@@ -32,6 +33,7 @@ export interface ConnectionContext {
   readonly connections: Connections
   readonly outboxes: OutboxQueue
   readonly throttle: Throttle
+  readonly turn: Turn
   readonly instanceId: string
   readonly pingIntervalMs: number
   readonly pongTimeoutMs: number
@@ -73,7 +75,7 @@ export class Connection implements Peer, Tended {
     this.identity = identity
     this.#context = context
     this.#socket = socket
-    this.#inlet = new Inlet(socket, tcp, context.throttle)
+    this.#inlet = new Inlet(socket, tcp, this, context.throttle, context.turn)
     this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
@@ -122,18 +124,14 @@ export class Connection implements Peer, Tended {
   }
 
   beat (now: number): void {
-    const { pingIntervalMs, pongTimeoutMs, traffic, log } = this.#context
+    const { pingIntervalMs, pongTimeoutMs, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     if (this.#isTooSlow(now)) {
       log.debug({ connection_id: this.id, bytes: this.#outbox.waitingBytes }, 'a client reads too slowly')
       return this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
     }
     const wasSlow = this.#inlet.wasSlow()
-    if (this.#isFlooding(wasSlow, now)) {
-      traffic.floods++
-      log.debug({ connection_id: this.id }, 'a client goes on sending too much')
-      return this.close(1008)
-    }
+    if (this.#isFlooding(wasSlow, now)) return this.sentTooMuch()
     if (this.#busy || wasSlow) { // we do not read it, or read what it sent long ago, so it cannot answer
       if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
       return
@@ -147,6 +145,13 @@ export class Connection implements Peer, Tended {
       if (this.#pongBy === Infinity) this.#pongBy = now + pongTimeoutMs
       this.#socket.ping()
     }
+  }
+
+  /** It was slowed down and does not yield, or a message of its does not come to its end. */
+  sentTooMuch (): void {
+    this.#context.traffic.floods++
+    this.#context.log.debug({ connection_id: this.id }, 'a client goes on sending too much')
+    this.close(1008)
   }
 
   /** So much waits that even five seconds are too long. */

@@ -1,11 +1,14 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
-import { closeCodes } from '../protocol/codes.ts'
 import { FrameWalk } from './frame-walk.ts'
 import type { Rate, Throttle, Throttled } from './throttle.ts'
+import type { Turn } from './turn.ts'
 
-/** So many pongs may wait to be one write: the library ends a connection for which 2,048 do. */
-const MAX_CORKED = 1000
+/** So many frames are handed over at a time, before it is looked whether the turn has done its share. */
+const STEP = 8
+
+/** Told of a message that does not come to its end. */
+export interface Flooded { sentTooMuch (): void }
 
 type Reader = (this: Socket, chunk: Buffer) => void
 
@@ -19,6 +22,8 @@ export class Inlet implements Throttled {
   readonly #socket: WebSocket
   readonly #tcp: Socket
   readonly #throttle: Throttle
+  readonly #turn: Turn
+  readonly #owner: Flooded
   readonly #reader: Reader
   readonly #walk = new FrameWalk()
   #messages: number
@@ -26,21 +31,24 @@ export class Inlet implements Throttled {
   #filledAt = performance.now()
   #isHeld = false
   #isSlow = false
+  #isDeferred = false
   #wasSlow = false
   #isClosing = false
   /** Whether the library is handed the rest of the current frame. */
   #passes = true
   #ended = false
 
-  /** @param tcp what carries the WebSocket, whose one reader is the library at this moment */
-  constructor (socket: WebSocket, tcp: Socket, throttle: Throttle) {
+  /** @param tcp what carries the WebSocket, whose last reader is the library at this moment */
+  constructor (socket: WebSocket, tcp: Socket, owner: Flooded, throttle: Throttle, turn: Turn) {
     this.#socket = socket
     this.#tcp = tcp
+    this.#owner = owner
     this.#throttle = throttle
+    this.#turn = turn
     this.#messages = throttle.messages.burst
     this.#bytes = throttle.bytes.burst
-    const [reader, ...others] = tcp.listeners('data') as Reader[]
-    if (reader === undefined || others.length > 0) throw new Error('the socket of a WebSocket has one reader')
+    const reader = (tcp.listeners('data') as Reader[]).at(-1) // others are a host's, who counts bytes, say
+    if (reader === undefined) throw new Error('nobody reads the socket of a WebSocket')
     this.#reader = reader
     tcp.on('data', (chunk: Buffer) => { this.#read(chunk) })
     tcp.off('data', reader)
@@ -66,14 +74,14 @@ export class Inlet implements Throttled {
 
   release (): void {
     this.#isHeld = false
-    if (!this.#isSlow) this.#socket.resume()
+    this.#resume()
   }
 
   readOn (now: number): boolean {
     this.#fill(now)
     if (this.#messages < 1 || this.#bytes < 1) return false
     this.#isSlow = false
-    if (!this.#isHeld) this.#socket.resume()
+    this.#resume()
     return true
   }
 
@@ -94,27 +102,48 @@ export class Inlet implements Throttled {
     if (this.#ended || this.#tcp.destroyed) return // the library takes what is left of a destroyed socket for itself
     if (this.#isClosing) return this.#seekClose(chunk, 0)
     this.#fill(performance.now())
-    const walk = this.#walk
-    walk.allowance = this.#messages
-    const end = walk.advance(chunk, 0, Math.min(chunk.length, Math.floor(this.#bytes)))
-    this.#messages = walk.allowance
-    this.#bytes -= end
-    if (walk.isClose && walk.isBetween) this.#ended = true
-    if (end > 0) {
-      // The library answers each ping by a write of its own: a thousand of them take a second of the kernel's.
-      const isCorked = this.#throttle.messages.burst <= MAX_CORKED
-      if (isCorked) this.#tcp.cork()
-      this.#reader.call(this.#tcp, end === chunk.length ? chunk : chunk.subarray(0, end))
-      if (isCorked) this.#tcp.uncork()
-    }
-    if (walk.openBytes > this.#throttle.openBytes) {
-      this.#socket.close(1008, closeCodes[1008].reason)
-      this.close()
-    }
+    this.#tcp.cork() // the library answers each ping by a write of its own: a thousand of them take a second of the kernel's
+    const end = this.#handOver(chunk)
+    this.#tcp.uncork()
+    if (this.#walk.openBytes > this.#throttle.openBytes) this.#owner.sentTooMuch()
     if (end === chunk.length || this.#ended) return
     if (this.#isClosing) return this.#seekClose(chunk, end) // one of these frames made the server close
-    this.#slowDown()
+    if (this.#messages < 1 || this.#bytes < 1) this.#slowDown()
+    else this.#defer()
     this.#tcp.unshift(chunk.subarray(end))
+  }
+
+  /** Hands the library what this client, and this turn, may have handled. @returns how far it came */
+  #handOver (chunk: Buffer): number {
+    const walk = this.#walk
+    const limit = Math.min(chunk.length, Math.floor(this.#bytes))
+    let end = 0
+    do {
+      const start = end
+      const allowance = Math.min(this.#messages, this.#turn.isSpent ? 1 : STEP)
+      walk.allowance = allowance
+      end = walk.advance(chunk, start, limit)
+      if (end === start) break
+      this.#messages -= allowance - walk.allowance
+      this.#bytes -= end - start
+      this.#turn.spend(allowance - walk.allowance)
+      if (walk.isClose && walk.isBetween) this.#ended = true
+      this.#reader.call(this.#tcp, start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+    } while (end < limit && !this.#turn.isSpent && !this.#ended && !this.#isClosing)
+    return end
+  }
+
+  #defer (): void {
+    this.#isDeferred = true
+    this.#socket.pause()
+    this.#turn.defer(() => {
+      this.#isDeferred = false
+      this.#resume()
+    })
+  }
+
+  #resume (): void {
+    if (!this.#isHeld && !this.#isSlow && !this.#isDeferred && !this.#ended) this.#socket.resume()
   }
 
   #slowDown (): void {

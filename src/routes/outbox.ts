@@ -1,6 +1,10 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import type { Frame } from '../protocol/frame.ts'
+import type { Turn } from './turn.ts'
+
+/** So many bytes are written before the turn is over: what a slow reader does not take has to be seen, and bounded. */
+const FLUSH_BYTES = 262_144
 
 /**
  * The outboxes that have something to send. They are flushed together, once a turn of the event loop, so that what one
@@ -8,6 +12,14 @@ import type { Frame } from '../protocol/frame.ts'
  */
 export class OutboxQueue {
   #dirty: Outbox[] = []
+  readonly #turn: Turn
+
+  constructor (turn: Turn) {
+    this.#turn = turn
+  }
+
+  /** A frame was queued somewhere. */
+  count (): void { this.#turn.spend(1) }
 
   add (outbox: Outbox): void {
     if (this.#dirty.push(outbox) === 1) setImmediate(() => { this.#flush() })
@@ -33,6 +45,7 @@ export class Outbox {
   readonly #owner: Overflowing
   readonly #queue: OutboxQueue
   #frames: Frame[] = []
+  #bytes = 0
   #queued = false
   #closed = false
 
@@ -50,16 +63,25 @@ export class Outbox {
   push (frame: Frame): void {
     if (this.#closed) return
     this.#frames.push(frame)
-    if (this.#queued) return
-    this.#queued = true
-    this.#queue.add(this)
+    this.#bytes += frame.length
+    this.#queue.count()
+    if (!this.#queued) {
+      this.#queued = true
+      this.#queue.add(this)
+    }
+    if (this.#bytes >= FLUSH_BYTES) this.#write()
   }
 
   flush (): void {
     this.#queued = false
+    this.#write()
+  }
+
+  #write (): void {
     const frames = this.#frames
     if (frames.length === 0) return
     this.#frames = []
+    this.#bytes = 0
     if (this.#socket.readyState !== this.#socket.OPEN) return // nothing may follow a close frame (RFC 6455 §5.5.1)
     const [only] = frames
     if (!this.#tcp.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames))) this.#owner.overflowed(this.#tcp.writableLength)
@@ -69,5 +91,6 @@ export class Outbox {
   close (): void {
     this.#closed = true
     this.#frames = []
+    this.#bytes = 0
   }
 }

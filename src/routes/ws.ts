@@ -7,6 +7,7 @@ import { Headcount } from './headcount.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import { OutboxQueue } from './outbox.ts'
 import { Throttle } from './throttle.ts'
+import { Turn } from './turn.ts'
 
 declare module 'fastify' {
   interface FastifyRequest { turnipIdentity: Identity | undefined }
@@ -41,8 +42,9 @@ function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'
 export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: { traffic }, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes } = config
+  const turn = new Turn()
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(), throttle: new Throttle(config), verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, verify: token => auth.verify(token)
   }
   const users = new Headcount(config.maxConnectionsPerUser)
   const addresses = new Headcount(config.maxConnectionsPerIp)
@@ -59,7 +61,10 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     wsHandler: (socket, request) => {
       socket.removeAllListeners('error') // a host's own handler would cut off close frames
       const { turnipIdentity: identity } = request
-      if (identity === undefined || lifecycle.phase !== 'serving') return socket.close(1012)
+      if (identity === undefined || lifecycle.phase !== 'serving') {
+        socket.on('error', () => {}) // a broken frame before its end would be nobody's
+        return socket.close(1012)
+      }
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
       connections.add(new Connection(socket, request.raw.socket, identity, context))

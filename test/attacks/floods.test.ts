@@ -11,6 +11,8 @@ const MESSAGES_PER_SECOND = 100
 const BURST = 10 * MESSAGES_PER_SECOND
 const FLOODERS = 5
 const FLOOD_MS = 2000
+/** As many connections as one user may have in one room, by half. */
+const CROWD = 50
 const MIB = 1024 * 1024
 const GROWTH_LIMIT_MIB = 20
 /** What a burst brings, what the rate lets through, and what the kernel holds for a client that is not read. */
@@ -64,6 +66,19 @@ void describe('Floods', { timeout: 120_000 }, () => {
       t.diagnostic(`${handled} of ${FLOODERS * 100_000} messages were handled`)
       assert.ok(handled < limit, `${handled} messages`)
     })
+  })
+
+  test(`${CROWD} connections of one user that say ${BURST} things at once in one room hold up nobody else`, async t => {
+    const crowd = await Promise.all(Array.from({ length: CROWD }, async () => await open('crowd')))
+    for (const client of crowd) await client.join('crowd')
+    await siege.during(t, async () => {
+      for (const { socket } of crowd) socket.write(many(BURST, frameBytes('{"type":"data","data":1}')))
+      const start = performance.now()
+      await (await fetch(`${siege.server.url}/health/live`)).text()
+      t.diagnostic(`/health/live answered after ${Math.round(performance.now() - start)} ms`)
+      await sleep(FLOOD_MS)
+    })
+    for (const { socket } of crowd) socket.destroy()
   })
 
   const many = (count: number, ...frames: Buffer[]): Buffer => Buffer.concat(Array.from({ length: count }, () => frames).flat())

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import WebSocket, { WebSocketServer } from 'ws'
 import { frameOf } from '../../src/protocol/frame.ts'
 import { Outbox, OutboxQueue } from '../../src/routes/outbox.ts'
+import { Turn } from '../../src/routes/turn.ts'
 
 test('all that one turn says to one socket is one write, in order, and nothing is written twice', async t => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
@@ -15,7 +16,7 @@ test('all that one turn says to one socket is one write, in order, and nothing i
   t.after(() => { client.terminate() })
   const [[socket, { socket: tcp }]] = await Promise.all([once(server, 'connection') as Promise<[WebSocket, { socket: Socket }]>, once(client, 'open')])
   const write = t.mock.method(tcp, 'write')
-  const outbox = new Outbox(socket, tcp, { overflowed: () => assert.fail() }, new OutboxQueue())
+  const outbox = new Outbox(socket, tcp, { overflowed: () => assert.fail() }, new OutboxQueue(new Turn()))
   const heard: unknown[] = []
   client.on('message', (text: Buffer) => { heard.push((JSON.parse(text.toString()) as { id: unknown }).id) })
   for (const turn of [1, 2]) {

@@ -13,6 +13,7 @@ import { Connections } from '../../src/routes/connections.ts'
 import { OutboxQueue } from '../../src/routes/outbox.ts'
 import { Throttle } from '../../src/routes/throttle.ts'
 import { Traffic } from '../../src/routes/traffic.ts'
+import { Turn } from '../../src/routes/turn.ts'
 import { identityOf } from '../harness/recording-peer.ts'
 
 const SEND_BUFFER_BYTES = 256 * 1024
@@ -36,6 +37,7 @@ async function create (t: TestContext): Promise<Kit> {
   client.on('error', () => {})
   const [[socket, request]] = await Promise.all([once(server, 'connection') as Promise<[WebSocket, { socket: Socket }]>, once(client, 'open')])
   client.pause()
+  const turn = new Turn()
   const connection = new Connection(socket, request.socket, identityOf('slow'), {
     rooms,
     connections,
@@ -43,7 +45,8 @@ async function create (t: TestContext): Promise<Kit> {
     sendBufferBytes: SEND_BUFFER_BYTES,
     verify: async () => identityOf('slow'),
     traffic: new Traffic(),
-    outboxes: new OutboxQueue(),
+    outboxes: new OutboxQueue(turn),
+    turn,
     throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144, maxPayloadBytes: 65536 }),
     instanceId: 'n',
     pingIntervalMs: 3_600_000,
