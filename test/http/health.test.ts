@@ -24,6 +24,16 @@ async function healthy (url: string, code: number, status: string, redis: string
   })
 }
 
+test('a health check that asks for an upgrade to HTTP/2 is answered, other upgrades too', async t => {
+  const { url } = await serve(t)
+  for (const protocol of ['h2c', 'TLS/1.0']) {
+    const answer = await upgrade(`${url}/health`, { upgrade: protocol, connection: 'Upgrade, HTTP2-Settings', 'http2-settings': 'AAMAAABkAAQAAP__' })
+    assert.equal(answer.status, 200, protocol)
+    assert.equal((JSON.parse(answer.body) as { status: string }).status, 'healthy', protocol)
+  }
+  assert.equal((await upgrade(`${url}/health`)).status, 404)
+})
+
 async function start (t: TestContext, env: Record<string, string>): Promise<TurnipProcess & { metricsUrl: string }> {
   const server = await startTurnip({ env })
   t.after(async () => { await server.stop() })
