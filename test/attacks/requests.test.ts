@@ -75,7 +75,7 @@ void describe('Requests that attack', { timeout: 120_000 }, () => {
     ['an upgrade without a key', 400, `GET /ws?token=${tokenFor('ana')} HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n`],
     ['an upgrade with a key that is too short', 400, `GET /ws?token=${tokenFor('ana')} HTTP/1.1\r\n${HOST}${UPGRADE.replace('dGhlIHNhbXBsZSBub25jZQ==', 'x')}\r\n`],
     ['an upgrade of another version', 400, `GET /ws?token=${tokenFor('ana')} HTTP/1.1\r\n${HOST}${UPGRADE.replace('13', '99')}\r\n`],
-    ['an upgrade to something else', 400, `GET /ws?token=${tokenFor('ana')} HTTP/1.1\r\n${HOST}${UPGRADE.replace('websocket', 'h2c')}\r\n`]
+    ['an upgrade to something else', 426, `GET /ws?token=${tokenFor('ana')} HTTP/1.1\r\n${HOST}${UPGRADE.replace('websocket', 'h2c')}\r\n`]
   ]
 
   test('Broken and oversized headers are answered 400 and 431 at once, on either port', async t => {
