@@ -16,7 +16,7 @@ const IDLE_MS = 25_000
 /** The heap is measured after collection, but compiled code and statistics come and go, bytes. */
 const HEAP_SLACK = 3 * 1024 * 1024
 /** Short, so that tombstones (four leases) are gone soon; long enough for a busy machine. */
-const LEASE_MS = 3000
+const LEASE_MS = 1500
 
 /** What an instance holds. */
 interface Held {
