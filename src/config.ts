@@ -187,7 +187,8 @@ export function configOf (variables: Readonly<Record<string, unknown>>, given: R
   for (const name of ['accessSecret', 'accessSecretPrevious'] as const) {
     if (environment === 'production' && values[name] !== '' && Buffer.byteLength(values[name]) < 32) throw wrong(name, given, naming)
   }
-  if (jwtPublicKey !== '' && jwtJwksUrl !== '') throw wrong('jwtJwksUrl', given, naming, 'nothing beside JWT_PUBLIC_KEY')
+  if (accessSecret === '' && values.accessSecretPrevious !== '') throw wrong('accessSecretPrevious', given, naming, 'nothing without ACCESS_SECRET')
+  if (jwtPublicKey !== '' && jwtJwksUrl !== '') throw wrong('jwtJwksUrl', given, naming, 'nothing beside JWT_PUBLIC_KEY: set one of the two')
   if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', given, naming)
   if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', given, naming)
   const { allowedOrigins, redisUrl, redisDb } = values

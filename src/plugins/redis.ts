@@ -44,17 +44,18 @@ export default fp<{ client?: RedisClient | undefined }>(async (fastify: FastifyI
   const both = [commands, subscriber]
   let isClosing = false
   for (const [name, connection] of Object.entries({ commands, subscriber })) {
-    let reached = true
+    /** What the log was told last; undefined while all is well. */
+    let told: string | undefined
     const events = eventsOf(connection)
     events.on('ready', () => {
-      if (!reached) fastify.log.info({ connection: name }, 'Redis is back')
-      reached = true
+      if (told !== undefined) fastify.log.info({ connection: name }, 'Redis is back')
+      told = undefined
     })
     events.on('error', (error: Error) => {
       const isRefused = /^(WRONGPASS|NOAUTH|NOPERM)/.test(reasonOf(error))
       const what = isRefused ? 'Redis refuses this instance: see REDIS_PASSWORD and REDIS_URL' : 'Redis is away; trying to reach it again'
-      if (reached) fastify.log.warn({ err: withoutCommand(error), connection: name }, what)
-      reached = false
+      if (told !== what) fastify.log.warn({ err: withoutCommand(error), connection: name }, what)
+      told = what
     })
     // Nobody has ended it: ioredis gives up where a failover meets a connection that is just being made.
     events.on('end', () => {

@@ -9,6 +9,8 @@ const sentences = { ...errorCodes, ...tokenFailures }
 export class Refusal extends Error {
   readonly code: ErrorCode | TokenFailure
   readonly data: { delivered: 'local' } | undefined
+  /** For a host's route that lets it through: whose fault it was. */
+  readonly statusCode: number
 
   /**
    * @param code why, for programs
@@ -19,5 +21,6 @@ export class Refusal extends Error {
     this.name = 'Refusal'
     this.code = code
     this.data = options.data
+    this.statusCode = code === 'unavailable' ? 503 : code === 'internal' ? 500 : 400
   }
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
+import { frameOf } from '../protocol/frame.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import type { Identity } from '../rooms/identity.ts'
 import { Headcount } from './headcount.ts'
@@ -67,7 +68,10 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       }
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
-      connections.add(new Connection(socket, request.raw.socket, identity, context))
+      const connection = new Connection(socket, request.raw.socket, identity, context)
+      connections.add(connection)
+      // The others were told when it went away; all of them are told when it is back.
+      if (rooms.standing?.isReached === false) connection.send(frameOf({ type: 'degraded', data: { redis: 'down' } }))
     }
   })
 

@@ -110,7 +110,7 @@ await suite('a host with every plugin that Turnip has', async () => {
     }
     assert.equal(await rooms.disbandRoom('standup'), false)
     assert.deepEqual(await rooms.members('standup'), [])
-    await assert.rejects(rooms.disbandRoom('no {braces}'), { code: 'room_invalid' })
+    await assert.rejects(rooms.disbandRoom('no {braces}'), { code: 'room_invalid', statusCode: 400 })
     await Promise.all([ann.close(), bob.close()])
   })
 

@@ -116,6 +116,9 @@ void describe('While Redis is away', () => {
     await server().kill()
     await health('degraded')
     await assertAlive()
+    const late = await enter(t, 0, 'late')
+    if (late.all('degraded').length === 0) await late.next('degraded')
+    assert.deepEqual(late.all('degraded').map(({ data }) => data), [{ redis: 'down' }], 'who comes in between is told, too')
 
     await Promise.all([
       assertUnavailable(dora, { type: 'join', room: 'another' }, GONE_LIMIT_MS),

@@ -197,10 +197,11 @@ test('ACCESS_SECRET may be absent where a public key or a key set checks tokens;
   for (const key of [{ JWT_PUBLIC_KEY: PEM }, { JWT_JWKS_URL: 'https://id.example/keys' }]) {
     assert.equal(readConfig({ ...key, ENVIRONMENT: 'production' }).accessSecret, '')
     assert.equal(readConfig({ ...key, ACCESS_SECRET: SECRET }).accessSecret, SECRET)
+    assert.throws(() => readConfig({ ...key, ACCESS_SECRET_PREVIOUS: SECRET }), /ACCESS_SECRET_PREVIOUS has a wrong value; it takes nothing without ACCESS_SECRET/)
     assert.throws(() => readConfig({ ...key, ACCESS_SECRET: 'short', ENVIRONMENT: 'production' }), /ACCESS_SECRET has a wrong value/)
   }
   assert.throws(() => readConfig({ ACCESS_SECRET_PREVIOUS: SECRET }), /ACCESS_SECRET is not set/)
-  assert.throws(() => readConfig({ JWT_PUBLIC_KEY: PEM, JWT_JWKS_URL: 'https://id.example/keys' }), { message: 'JWT_JWKS_URL has a wrong value; it takes nothing beside JWT_PUBLIC_KEY' })
+  assert.throws(() => readConfig({ JWT_PUBLIC_KEY: PEM, JWT_JWKS_URL: 'https://id.example/keys' }), { message: 'JWT_JWKS_URL has a wrong value; it takes nothing beside JWT_PUBLIC_KEY: set one of the two' })
 })
 
 test('the secret that rotates out has 32 bytes in production too', () => {

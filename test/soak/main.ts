@@ -10,7 +10,7 @@ Clients come, join, talk and go in every way there is, on two instances and one 
 them: file descriptors, heap after collection, listeners, timers, handles and keys in Redis are what they were after a short
 warm-up. Exit code 1 when they are not.
 
-  minutes   how long, ${MINUTES} by default; fractions are fine
+  minutes   of churn, ${MINUTES} by default; fractions are fine. Warming up and coming to rest take half a minute more
   seed      a number that an earlier run has printed
 
   SOAK_BUILT  1: the server in dist/ instead of the sources`
