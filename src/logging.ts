@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { LoggerOptions } from 'pino'
+import type { DestinationStream, LoggerOptions } from 'pino'
+import { build as pretty } from 'pino-pretty'
 import type { Config } from './config.ts'
 
 /** A request as it is logged: without its query, which may hold a token. */
@@ -10,13 +11,14 @@ function requestOf (request: FastifyRequest): object {
 /** For a scope's own requests, whatever logger the host has. */
 export const logSerializers = { req: requestOf as unknown as (request: unknown) => string } // Fastify's type wants a string, pino takes any value
 
-/** JSON in production, for machines; readable lines otherwise. */
-export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel' | 'environment'>): LoggerOptions {
+/**
+ * JSON in production, for machines; readable lines otherwise. These are made in this process: a thread for them would hold
+ * up the end of the process for ten seconds when nobody reads its output any more.
+ */
+export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel' | 'environment'>): LoggerOptions & { stream?: DestinationStream } {
   return {
     level: logLevel,
     serializers: { req: requestOf },
-    ...(environment !== 'production' && {
-      transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' } }
-    })
+    ...(environment !== 'production' && { stream: pretty({ translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname', sync: true }) })
   }
 }

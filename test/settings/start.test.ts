@@ -13,15 +13,20 @@ import { ACCESS_SECRET, startTurnip } from '../harness/turnip-process.ts'
 
 const SERVER = fileURLToPath(new URL('../../src/server.ts', import.meta.url))
 
-/** Runs the server until it ends by itself. */
-async function run (env: Record<string, string>): Promise<{ code: number | null, stdout: string, stderr: string }> {
+/** Starts the server as somebody does who has set this alone. */
+async function start (env: Record<string, string>) {
   const directory = await mkdtemp(join(tmpdir(), 'turnip-start-'))
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), SERVER], {
     cwd: directory,
     env: { PATH: process.env['PATH'], PORT: '0', PUBLIC_IP: '127.0.0.1', METRICS_PORT: '0', METRICS_BIND_IP: '127.0.0.1', REDIS_URL: 'memory:', THREAD_NUM: '4', UV_THREADPOOL_SIZE: '4', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
-  const exited = dieWithParent(child, directory)
+  return { child, exited: dieWithParent(child, directory) }
+}
+
+/** Runs the server until it ends by itself. */
+async function run (env: Record<string, string>): Promise<{ code: number | null, stdout: string, stderr: string }> {
+  const { child, exited } = await start(env)
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString() })
   child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString() })
@@ -108,4 +113,20 @@ describe('a start with a wrong setting', { concurrency: 2 }, () => {
     assert.deepEqual(await exited, { code: 0, signal: null })
     assert.match(out, /^Usage: /)
   })
+})
+
+void test('a server whose output nobody reads any more ends when it is told to, at once', async () => {
+  for (const environment of ['', 'production']) {
+    const { child, exited } = await start({ ACCESS_SECRET: ACCESS_SECRET.padEnd(32, '!'), ENVIRONMENT: environment })
+    let said = ''
+    for await (const chunk of child.stdout) {
+      said += String(chunk)
+      if (said.includes('Turnip is listening')) break // and with that the pipe is closed
+    }
+    child.stderr.destroy()
+    const since = performance.now()
+    child.kill('SIGTERM')
+    assert.deepEqual(await exited, { code: 0, signal: null }, environment)
+    assert.ok(performance.now() - since < 8000, `it took ${Math.round(performance.now() - since)} ms`)
+  }
 })
