@@ -96,7 +96,7 @@ export class Reconciler {
   /** Every room that is used here, or was in doubt before, is in doubt. Resolves after one attempt at each. */
   async doubtAll (rooms: Iterable<string>, cause: DoubtCause): Promise<void> {
     for (const room of rooms) this.#add(room, cause)
-    if (cause === 'lapsed' || cause === 'forgotten') for (const doubt of this.#doubts.values()) doubt.since = sinceOf(cause, doubt.since)
+    for (const doubt of this.#doubts.values()) doubt.since = sinceOf(cause, doubt.since)
     await this.settleAll()
   }
 
@@ -139,7 +139,7 @@ export class Reconciler {
   #add (room: string, cause: DoubtCause, leaver?: Leaver): Doubt {
     let doubt = this.#doubts.get(room)
     if (doubt === undefined) {
-      doubt = { room, cause, since: sinceOf(cause, 'kept'), known: undefined, leavers: [], attempt: undefined, isStale: false }
+      doubt = { room, cause, since: 'kept', known: undefined, leavers: [], attempt: undefined, isStale: false }
       this.#doubts.set(room, doubt)
     }
     if (isOfStore(cause)) doubt.cause = cause
@@ -180,10 +180,10 @@ export class Reconciler {
       const found = await presence.reconcile(room, broker.nonce, members, doubt.known, since, gone)
       if (found.kind === 'held') { // what it changed is true, whether the rest is the whole or not
         const { snapshot, changes } = found
-        const instances = [...new Set(snapshot.members.map(({ instance }) => instance))]
+        const instances = snapshot.members.map(({ instance }) => instance)
         for (const change of changes) relay.change(instances, room, snapshot.epoch, change)
+        if (this.isRebuilding) return goOnDoubting()
       }
-      if (found.kind === 'held' && this.isRebuilding) return goOnDoubting()
       this.#takeOver(doubt, roster, found)
       if (found.kind === 'disbanded') { // nothing was said of what came after that life
         doubt.known = undefined
@@ -243,6 +243,7 @@ export class Reconciler {
   }
 
   #lookAgain (room: string, cause: DoubtCause, ms: number): void {
+    if (this.#stopped) return
     const timer = setTimeout(() => {
       this.#laterTimers.delete(timer)
       this.doubt(room, cause)
