@@ -40,7 +40,7 @@ export class Tenure {
   #heldUntil = -Infinity
   #unbrokenSince = Infinity
   #renewedAt: number | undefined
-  /** The last renewal was answered. */
+  /** The last renewal was answered within the time between two of them. */
   #isSteady = false
   /** The connection was lost and the lease was not renewed since: the store may have forgotten everything. */
   #isUnsure = false
@@ -51,6 +51,7 @@ export class Tenure {
   #restored = 0
   #hasRestored = false
   #timer: NodeJS.Timeout | undefined
+  #reachTimer: NodeJS.Timeout | undefined
   #renewing: Promise<boolean> | undefined
   #recovering: Promise<void> = Promise.resolve()
   #reaping = false
@@ -109,6 +110,7 @@ export class Tenure {
   async stop (isEmpty: boolean): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#timer)
+    clearTimeout(this.#reachTimer)
     await this.#renewing
     if (!isEmpty) return
     await this.#options.leases.resign().catch((error: unknown) => {
@@ -183,8 +185,9 @@ export class Tenure {
 
   #reachAgain (): void {
     if (this.#isDeaf || !this.admits || this.#stopped) return
+    clearTimeout(this.#reachTimer) // every recovery asks
     if (!this.#options.reconciler.isRecovering) this.#reach(true)
-    else setTimeout(() => { this.#reachAgain() }, RETRY_MS).unref()
+    else this.#reachTimer = setTimeout(() => { this.#reachAgain() }, RETRY_MS).unref()
   }
 
   /** From this turn on, so that no join gets ahead of it. */

@@ -5,8 +5,7 @@
 --   {'held', restored 0 or 1, changes, HGETALL}  changes: 'joined' or 'left', connection_id and version in turn
 -- KEYS: the room, its tombstones' prefix. ARGV: the instance's nonce, its holder, the epoch it knows ('' for none), the version it
 -- knows, since ('kept', 'lapsed', 'forgotten'), epoch for a new life, ttl and tombstone's ttl in ms, deadline in ms, lobby
--- channel, room's name, the connection_ids of members that have left
--- since, as JSON; then connection_id, joined_at and JSON of each of its members
+-- channel, room's name, connection_ids of members that have left that life since (JSON); then connection_id, joined_at and JSON of each of its members
 local room, tombstone = KEYS[1], KEYS[2]
 local nonce, holder, known_epoch, known_version, since = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local fresh_epoch, ttl, tombstone_ttl, deadline, lobby, name = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
