@@ -1,6 +1,7 @@
+import { createRequire } from 'node:module'
 import type { FastifyRequest } from 'fastify'
 import type { DestinationStream, LoggerOptions } from 'pino'
-import { build as pretty } from 'pino-pretty'
+import type { build } from 'pino-pretty'
 import type { Config } from './config.ts'
 
 /** A request as it is logged: without its query, which may hold a token. */
@@ -19,6 +20,12 @@ export function loggerOptions ({ logLevel, environment }: Pick<Config, 'logLevel
   return {
     level: logLevel,
     serializers: { req: requestOf },
-    ...(environment !== 'production' && { stream: pretty({ translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname', sync: true }) })
+    ...(environment !== 'production' && { stream: readable() })
   }
+}
+
+/** Loaded when it is wanted: production and embedding applications start without it. */
+function readable (): DestinationStream {
+  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof build
+  return pretty({ translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname', sync: true })
 }
