@@ -4,8 +4,8 @@ import { startRedisServer } from '../harness/redis-server.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
 import { DemoPage, startBrowser } from './demo-page.ts'
 
-/** What the browser itself writes into the console while nobody listens at an address. */
-const NOBODY_THERE = /ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of 503/
+/** What the browser itself writes into the console while nobody listens at an address, or when it asks why and somebody listens again. */
+const NOBODY_THERE = /ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of (426|503)/
 
 test('an instance that ends says so, and its page comes back into the call when the instance does', async t => {
   const redis = await startRedisServer()
