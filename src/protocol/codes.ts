@@ -60,7 +60,9 @@ export const closeCodes = {
   1012: { reason: 'this instance goes away', comeBack: 'yes' },
   1013: { reason: 'you read too slowly', comeBack: 'yes' },
   4401: { reason: 'token expired', comeBack: 'new token' },
-  4408: { reason: 'no pong in time', comeBack: 'yes' }
+  4403: { reason: 'removed', comeBack: 'no' },
+  4408: { reason: 'no pong in time', comeBack: 'yes' },
+  4409: { reason: 'replaced by a newer connection of the same session', comeBack: 'no' }
 } as const satisfies Record<number, { reason: string, comeBack: ComeBack }>
 
 export type CloseCode = keyof typeof closeCodes

@@ -20,7 +20,16 @@ export const clientMessages = {
   watch: Type.Object({ type: Type.Literal('watch'), id: Id }),
   unwatch: Type.Object({ type: Type.Literal('unwatch'), id: Id }),
   refresh: Type.Object({ type: Type.Literal('refresh'), token: Type.String(), id: Id }),
-  ping: Type.Object({ type: Type.Literal('ping'), id: Id })
+  ping: Type.Object({ type: Type.Literal('ping'), id: Id, seen: Type.Optional(Type.Integer({ minimum: 0 })) }),
+  report: Type.Object({
+    type: Type.Literal('report'),
+    peer: Type.String(),
+    result: Type.Enum(['connected', 'failed']),
+    ms: Type.Number({ minimum: 0 }),
+    path: Type.Optional(Type.Enum(['host', 'srflx', 'prflx', 'relay'])),
+    cause: Type.Optional(Type.String()),
+    id: Id
+  })
 }
 
 export type ClientMessageType = keyof typeof clientMessages
@@ -37,13 +46,38 @@ export interface MemberInfo extends PeerInfo { joined_at: number }
 /** Why a room ended: the last member left, or somebody asked for it. */
 export type DisbandReason = 'last_member_left' | 'user_requested'
 
+/** What `RTCPeerConnection` takes as one of its `iceServers`. */
+export interface IceServer { urls: string | string[], username?: string, credential?: string }
+
+/** What every opening frame says of the session it gives: it was asked for with `resume=true`, or has just been used. */
+export interface SessionOffer { session: string, resume_window_ms: number }
+
+/** A connection as its client is told of it. `resumed` is false when a session was shown and could not be gone on with. */
+export type Welcome = PeerInfo & { instance_id: string, ping_interval_ms: number, ice_servers?: IceServer[], resumed?: false } & Partial<SessionOffer>
+
+/** A session that goes on. Room, version and members are as they were before the `missed` frames, which follow. */
+export type Resumed = PeerInfo & SessionOffer & {
+  instance_id: string
+  ping_interval_ms: number
+  ice_servers?: IceServer[]
+  /** How many of the client's frames were handled since the session was given. */
+  received: number
+  room: string | null
+  version: number | null
+  members: MemberInfo[]
+  /** How many frames follow that the client has not seen. */
+  missed: number
+}
+
 /** What the server sends, by the frame's `type`. `version` counts the changes of one life of a room, from 1. */
 export type ServerMessage =
-  | { type: 'welcome', data: PeerInfo & { instance_id: string, ping_interval_ms: number } }
+  | { type: 'welcome', data: Welcome }
+  | { type: 'resumed', data: Resumed }
   | { type: 'joined', room: string, version: number, data: { room: string, connection_id: string, members: MemberInfo[] }, id?: RequestId }
   | { type: 'left', data: { room: string }, id?: RequestId }
   | { type: 'ready', data: PeerInfo }
   | { type: 'user_joined', room: string, version: number, data: PeerInfo }
+  | { type: 'user_resumed', room: string, version: number, data: PeerInfo }
   | { type: 'user_left', room: string, version: number, data: PeerInfo }
   | { type: 'data', from: PeerInfo, room: string, data: unknown, to?: string }
   | { type: 'resynced', room: string, version: number, data: { room: string, members: MemberInfo[] } }
@@ -52,7 +86,8 @@ export type ServerMessage =
   | { type: 'watching', id?: RequestId }
   | { type: 'unwatched', id?: RequestId }
   | { type: 'refreshed', data: { expires_at: number | null }, id?: RequestId }
-  | { type: 'pong', id?: RequestId }
+  | { type: 'pong', id?: RequestId, received?: number }
+  | { type: 'ice_servers', data: { ice_servers: IceServer[], expires_at: number } }
   | { type: 'goaway', data: { reason: string, reconnect_after_ms: number } }
   | { type: 'degraded', data: { redis: 'down' | 'up' } }
   | { type: 'error', error: string, code: ErrorCode | TokenFailure, data?: { delivered: 'local' }, id?: RequestId }

@@ -5,8 +5,8 @@ const SIGNAL_TYPES = ['offer', 'answer', 'candidate', 'pranswer', 'rollback', 'b
 type SignalType = typeof SIGNAL_TYPES[number] | 'other'
 
 const SENT_TYPES: readonly ServerMessageType[] = [
-  'welcome', 'joined', 'left', 'ready', 'user_joined', 'user_left', 'data', 'resynced', 'room_created', 'room_disbanded',
-  'watching', 'unwatched', 'refreshed', 'pong', 'goaway', 'degraded', 'error'
+  'welcome', 'resumed', 'joined', 'left', 'ready', 'user_joined', 'user_resumed', 'user_left', 'data', 'resynced', 'room_created', 'room_disbanded',
+  'watching', 'unwatched', 'refreshed', 'pong', 'ice_servers', 'goaway', 'degraded', 'error'
 ]
 
 const REFUSALS = ['origin', 'failures', 'user_connections', 'address_connections', 'timeout'] as const
