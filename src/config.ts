@@ -51,6 +51,8 @@ export interface Config {
   readonly redisTimeoutMs: number
   readonly leaseMs: number
   readonly drainTimeoutMs: number
+  readonly resumeWindowMs: number
+  readonly sessionSecret: string
 }
 
 interface Setting {
@@ -125,7 +127,9 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   authTimeoutMs: number('AUTH_TIMEOUT_MS', 5000, 0, HOUR_MS, 'milliseconds'),
   redisTimeoutMs: number('REDIS_TIMEOUT_MS', 2000, 50, HOUR_MS, 'milliseconds'),
   leaseMs: number('LEASE_MS', 15_000, 500, 300_000, 'milliseconds'),
-  drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds')
+  drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 25_000, 0, HOUR_MS, 'milliseconds'),
+  resumeWindowMs: number('RESUME_WINDOW_MS', 10_000, 0, HOUR_MS, 'milliseconds'),
+  sessionSecret: secret('SESSION_SECRET', 'the secret that signs sessions')
 }
 
 const names = Object.keys(settings) as Array<keyof Config>
@@ -184,7 +188,7 @@ export function configOf (variables: Readonly<Record<string, unknown>>, given: R
   for (const name of names) if (settings[name].accepts?.(values[name]) === false) throw wrong(name, given, naming)
   const { accessSecret, jwtPublicKey, jwtJwksUrl, environment, metricsAuth, metricsUsername, metricsPassword } = values
   if (accessSecret === '' && jwtPublicKey === '' && jwtJwksUrl === '') throw wrong('accessSecret', given, naming)
-  for (const name of ['accessSecret', 'accessSecretPrevious'] as const) {
+  for (const name of ['accessSecret', 'accessSecretPrevious', 'sessionSecret'] as const) {
     if (environment === 'production' && values[name] !== '' && Buffer.byteLength(values[name]) < 32) throw wrong(name, given, naming)
   }
   if (accessSecret === '' && values.accessSecretPrevious !== '') throw wrong('accessSecretPrevious', given, naming, 'nothing without ACCESS_SECRET')

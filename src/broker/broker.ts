@@ -15,8 +15,11 @@ export const INBOX_QUEUE_BYTES = 8 * 1024 * 1024
 
 /** What arrives, handed over synchronously, in order. A throwing handler loses the record it was given, no other. */
 export interface BrokerHandlers {
-  /** @param record may be kept, must not be changed */
-  onRecord: (record: Buffer) => void
+  /**
+   * @param record may be kept, must not be changed
+   * @param origin the nonce of the instance that sent it
+   */
+  onRecord: (record: Buffer, origin: string) => void
   onLobby: (event: LobbyEvent) => void
   /** This instance cannot be reached for a while: what is sent to it is lost. */
   onInterrupted: () => void
@@ -43,6 +46,15 @@ export interface Broker {
    * @returns whether it was taken: false when nothing can leave at the moment or too much waits already
    */
   send (instance: string, record: Buffer, vital?: boolean): boolean
+
+  /**
+   * As `send`, for a record that somebody waits for.
+   * @returns whether the instance has heard it: false when it cannot, undefined when that is not known. Never rejects
+   */
+  ask (instance: string, record: Buffer): Promise<boolean | undefined>
+
+  /** Resolves once all that was sent before has left, or is lost: what others send after that comes behind it. */
+  settled (): Promise<void>
 
   /** Hears the lobby from now on (resolves once it does, rejects when it cannot), or no longer (never rejects). */
   hearLobby (on: boolean): Promise<void>

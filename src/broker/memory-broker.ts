@@ -3,7 +3,7 @@ import type { LobbyEvent } from './lobby-event.ts'
 
 /** Where memory brokers meet: the inboxes and the lobby of one process. With `memory:` an app is alone in its own. */
 export class MemoryExchange {
-  readonly inboxes = new Map<string, (record: Buffer) => void>()
+  readonly inboxes = new Map<string, (record: Buffer, origin: string) => void>()
   readonly lobby = new Set<(event: LobbyEvent) => void>()
 
   announce (event: LobbyEvent): void {
@@ -45,6 +45,14 @@ export class MemoryBroker implements Broker {
     return true
   }
 
+  async ask (instance: string, record: Buffer): Promise<boolean> {
+    return this.send(instance, record)
+  }
+
+  async settled (): Promise<void> {
+    this.#flush()
+  }
+
   async hearLobby (on: boolean): Promise<void> {
     const hear = this.#handlers?.onLobby
     if (hear === undefined) return
@@ -66,7 +74,7 @@ export class MemoryBroker implements Broker {
       this.traffic.bytes += bytes
       for (const record of records) {
         try {
-          this.#exchange.inboxes.get(instance)?.(record)
+          this.#exchange.inboxes.get(instance)?.(record, this.nonce)
         } catch (error) {
           this.#log.error({ err: error }, 'a record from another instance could not be handled')
         }

@@ -11,7 +11,7 @@ import { Misses } from './misses.ts'
  * First byte of every batch. Instances of two versions of Turnip may share a Redis during a rolling update: a batch
  * of a format that is not known is left alone.
  */
-const BATCH_FORMAT = 1
+const BATCH_FORMAT = 2
 
 /** How long until a server that does not let us subscribe is asked again, ms. */
 const RETRY_MS = 2000
@@ -35,13 +35,13 @@ export interface RedisBrokerOptions {
   readonly log: { debug (context: object, message: string): void, error (context: object, message: string): void }
 }
 
-/** What waits for one inbox: lengths and records in turn. */
-interface Outgoing { readonly parts: Buffer[], bytes: number }
+/** What waits for one inbox: lengths and records in turn, and who waits to know whether they were heard. */
+interface Outgoing { readonly parts: Buffer[], bytes: number, readonly asked: Array<(isHeard: boolean | undefined) => void> }
 
 /**
  * A broker over Redis pub/sub: one channel an instance, one PUBLISH a turn and a destination.
  *
- *     batch: format u8 | (length u32 BE | record)…
+ *     batch: format u8 | sender's nonce: length u8, ASCII | (length u32 BE | record)…
  *
  * A batch without records says that one before it was lost.
  */
@@ -53,6 +53,9 @@ export class RedisBroker implements Broker {
   /** What is to be heard, through every reconnection. */
   readonly #heard = new Set<string>()
   readonly #queues = new Map<string, Outgoing>()
+  /** What every batch begins with. */
+  readonly #head: Buffer
+  readonly #leaving = new Set<Promise<unknown>>()
   readonly #misses: Misses
   #handlers: BrokerHandlers | undefined
   #closed = false
@@ -62,10 +65,11 @@ export class RedisBroker implements Broker {
   constructor (options: RedisBrokerOptions) {
     this.nonce = options.nonce
     this.#options = options
+    this.#head = Buffer.concat([Buffer.of(BATCH_FORMAT, this.nonce.length), Buffer.from(this.nonce, 'latin1')])
     const { names } = options
     const inbox = names.inbox(this.nonce)
     this.#channels = createChannels(options, names.lobby)
-    this.#misses = new Misses(instance => this.#publish(instance, Buffer.of(BATCH_FORMAT)))
+    this.#misses = new Misses(instance => this.#publish(instance, this.#head))
     this.#channels.onMessage((channel, message) => {
       if (channel === inbox) this.#receive(message)
       else if (channel === names.lobby) this.#hear(message)
@@ -84,23 +88,37 @@ export class RedisBroker implements Broker {
   }
 
   send (instance: string, record: Buffer, vital = false): boolean {
+    return this.#queue(instance, record, vital) !== undefined
+  }
+
+  async ask (instance: string, record: Buffer): Promise<boolean | undefined> {
+    const queue = this.#queue(instance, record, false)
+    return queue && await new Promise(resolve => { queue.asked.push(resolve) })
+  }
+
+  async settled (): Promise<void> {
+    void this.#flush()
+    await Promise.all(this.#leaving)
+  }
+
+  #queue (instance: string, record: Buffer, vital: boolean): Outgoing | undefined {
     const { status } = this.#options.commands
     const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
     let queue = this.#queues.get(instance)
     if (status !== 'ready' || this.#channels.backlog + (queue?.bytes ?? 0) + record.length > limit) {
       if (vital) this.#misses.add(instance)
-      return false
+      return undefined
     }
     if (queue === undefined) {
       if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
-      queue = { parts: [Buffer.of(BATCH_FORMAT)], bytes: 1 }
+      queue = { parts: [this.#head], bytes: this.#head.length, asked: [] }
       this.#queues.set(instance, queue)
     }
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(record.length)
     queue.parts.push(length, record)
     queue.bytes += 4 + record.length
-    return true
+    return queue
   }
 
   async hearLobby (on: boolean): Promise<void> {
@@ -146,9 +164,14 @@ export class RedisBroker implements Broker {
   async #flush (): Promise<void> {
     const queues = [...this.#queues]
     this.#queues.clear()
-    await Promise.all(queues.map(async ([instance, { parts, bytes }]) => {
-      if (await this.#publish(instance, Buffer.concat(parts, bytes)) !== true) this.#misses.add(instance)
+    const leaving = Promise.all(queues.map(async ([instance, { parts, bytes, asked }]) => {
+      const isHeard = await this.#publish(instance, Buffer.concat(parts, bytes))
+      for (const tell of asked) tell(isHeard)
+      if (isHeard !== true) this.#misses.add(instance)
     }))
+    this.#leaving.add(leaving)
+    await leaving
+    this.#leaving.delete(leaving)
   }
 
   /** @returns whether the instance has heard it; undefined when it could not be said. Never rejects. */
@@ -169,14 +192,16 @@ export class RedisBroker implements Broker {
 
   #receive (batch: Buffer): void {
     if (batch[0] !== BATCH_FORMAT) return
-    if (batch.length === 1) this.#handlers?.onMissed()
-    for (let at = 1, end; at < batch.length; at = end) {
+    const start = 2 + (batch[1] ?? 0)
+    const origin = batch.toString('latin1', 2, start)
+    if (batch.length === start) this.#handlers?.onMissed()
+    for (let at = start, end; at < batch.length; at = end) {
       end = batch.length
       try {
         const last = at + 4 + batch.readUInt32BE(at)
         if (last > batch.length) throw new RangeError('a record is cut off')
         end = last
-        this.#handlers?.onRecord(batch.subarray(at + 4, end))
+        this.#handlers?.onRecord(batch.subarray(at + 4, end), origin)
       } catch (error) {
         this.#options.log.error({ err: error }, 'a record from another instance could not be handled')
       }

@@ -111,8 +111,8 @@ function endAnswered (_request: unknown, socket: Socket & { _httpMessage?: Serve
 
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
 export default fp(async (fastify: FastifyInstance) => {
-  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, turnipReachListeners: listeners, log } = fastify
-  const connections = new Connections()
+  const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, turnipReachListeners: listeners, turnipRooms: rooms, log } = fastify
+  const connections = new Connections(config.maxConnectionsPerUser)
   listeners.add(isUp => { connections.broadcast(frameOf({ type: 'degraded', data: { redis: isUp ? 'up' : 'down' } })) })
   metrics.watchConnections(connections)
   fastify.decorate('turnipConnections', connections)
@@ -146,7 +146,7 @@ export default fp(async (fastify: FastifyInstance) => {
     lifecycle.phase = 'draining'
     if (connections.size > 0) log.info({ connections: connections.size }, 'sending the clients away')
     fastify.server.on('upgrade', refuseLate) // the library has stopped to hear of upgrades
-    await connections.drain(config.drainTimeoutMs)
+    await connections.drain(config.drainTimeoutMs, (rooms.standing?.instances ?? 1) > 1)
     // An upgrade that came too late was answered 503; nobody else ends its socket, and the server would wait for it.
     fastify.server.off('upgrade', track)
     fastify.server.off('upgrade', endAnswered)

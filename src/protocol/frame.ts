@@ -47,24 +47,39 @@ export function relayFrame (prefix: Buffer, text: Buffer): Frame {
 
 /** The `type` of a frame that was made here, for statistics: read off its first bytes, as it runs once a delivery. */
 export function typeOf (frame: Frame): ServerMessageType {
-  const length = frame[1]
-  const start = length === LENGTH_64 ? 10 : length === LENGTH_16 ? 4 : 2
+  const start = payloadStart(frame)
   // a relayed frame begins with {"from", every other with {"type":"…"
   if (frame[start + 2] === LETTER_F) return 'data'
   return frame.toString('latin1', start + 9, frame.indexOf(QUOTE, start + 9)) as ServerMessageType
 }
 
+/** The message of a frame that was made here. */
+export function payloadOf (frame: Frame): ServerMessage {
+  return JSON.parse(frame.toString('utf8', payloadStart(frame))) as ServerMessage
+}
+
+/** Where the payload of an unmasked frame begins (RFC 6455 §5.2). */
+function payloadStart (frame: Frame): number {
+  return frame[1] === LENGTH_64 ? 10 : frame[1] === LENGTH_16 ? 4 : 2
+}
+
 /** What the payload of a relayed frame begins with: as its sender wrote it behind our prefix, or made anew. */
 const RELAYED = /^\{"(?:from":\{|type":"data",)/
 
-/** Whether bytes are one whole frame as the relay builds them: those from another instance go to sockets as they are. */
-export function isRelayed (bytes: Buffer): boolean {
+/** Whether bytes are one whole text frame: those from another instance go to sockets as they are. */
+export function isWhole (bytes: Buffer): boolean {
   if (bytes.length < 2 || bytes[0] !== FIN_TEXT) return false
-  const length = bytes.readUInt8(1)
-  const start = length === LENGTH_64 ? 10 : length === LENGTH_16 ? 4 : 2
+  const start = payloadStart(bytes)
   if (bytes.length < start) return false
-  const stated = start === 2 ? length : start === 4 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(2) * 2 ** 32 + bytes.readUInt32BE(6)
-  return bytes.length === start + stated && RELAYED.test(bytes.toString('latin1', start, start + 15))
+  const stated = start === 2 ? bytes.readUInt8(1) : start === 4 ? bytes.readUInt16BE(2) : bytes.readUInt32BE(2) * 2 ** 32 + bytes.readUInt32BE(6)
+  return bytes.length === start + stated
+}
+
+/** Whether bytes are one whole frame as the relay builds them. */
+export function isRelayed (bytes: Buffer): boolean {
+  if (!isWhole(bytes)) return false
+  const start = payloadStart(bytes)
+  return RELAYED.test(bytes.toString('latin1', start, start + 15))
 }
 
 /** A Buffer for a payload of `length` bytes with its header in place, the payload still to be written at its end. */

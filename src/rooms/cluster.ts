@@ -7,6 +7,8 @@ import type { LobbyEvent } from '../broker/lobby-event.ts'
 import type { Leases } from '../presence/leases.ts'
 import type { Presence, RosterChange } from '../presence/presence.ts'
 import { Hub } from './hub.ts'
+import { isHandover } from './handover-record.ts'
+import { Handovers, type HandoverRooms } from './handover.ts'
 import { decodeRecord } from './record.ts'
 import { Reconciler, type DoubtCause, type Leaver } from './reconciler.ts'
 import { Relay } from './relay.ts'
@@ -33,7 +35,7 @@ export interface ClusterOptions {
 }
 
 /** What a cluster reports to its owner. */
-export interface ClusterOwner {
+export interface ClusterOwner extends HandoverRooms {
   /** A life has ended by a disband; the seats were told. */
   onDisbanded (roster: Roster, seats: readonly Seat[]): void
   onLobby (event: LobbyEvent): void
@@ -54,6 +56,7 @@ export interface Standing {
 export class Cluster {
   readonly hub: Hub
   readonly relay: Relay
+  readonly handovers: Handovers
   readonly #presence: Presence
   readonly #broker: Broker
   readonly #owner: ClusterOwner
@@ -68,6 +71,7 @@ export class Cluster {
     this.#broker = broker
     this.#owner = owner
     const relay = this.relay = new Relay(broker)
+    this.handovers = new Handovers(broker, owner)
     const hub = this.hub = new Hub(broker.nonce, {
       onGap: roster => { this.#reconciler.watch(roster) },
       onDisbanded: (roster, seats) => {
@@ -107,7 +111,12 @@ export class Cluster {
    */
   async open (): Promise<boolean> {
     await this.#broker.open({
-      onRecord: record => { this.hub.receive(decodeRecord(record)) },
+      onRecord: (bytes, origin) => {
+        if (isHandover(bytes)) return this.handovers.receive(bytes, origin)
+        const record = decodeRecord(bytes)
+        this.hub.receive(record)
+        if (record.kind === 'data') this.handovers.relayed(record, origin)
+      },
       onLobby: event => { this.#owner.onLobby(event) },
       onInterrupted: () => {
         this.#interruptions++

@@ -13,6 +13,8 @@ import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, t
 import { Refusal } from '../protocol/refusal.ts'
 import { Cluster, type ClusterOptions, type RoomLog, type Standing } from './cluster.ts'
 import { mayWatch, opens } from './identity.ts'
+import type { Arrival } from './arrival.ts'
+import type { SessionAsk, SessionHolder } from './handover.ts'
 import { infoOf, type Peer } from './peer.ts'
 import { GAP_MS, type Leaver } from './reconciler.ts'
 import { Seat } from './seat.ts'
@@ -45,6 +47,9 @@ export class RoomService {
     this.#watchers = new Watchers(on => broker.hearLobby(on))
     this.#cluster = new Cluster(options, {
       onLobby: event => { this.#watchers.announce(event) },
+      move: async () => undefined,
+      isWatching: peer => this.#watchers.has(peer),
+      watch: async (peer, on) => { await this.watch(peer, on) },
       onDisbanded: (roster, seats) => {
         for (const seat of seats) {
           if (seat.peer.seat === seat) seat.peer.seat = undefined
@@ -69,8 +74,22 @@ export class RoomService {
     return await this.#cluster.open()
   }
 
+  /** Gives up sessions of this instance to others that ask for them. */
+  serveSessions (holder: SessionHolder): void {
+    this.#cluster.handovers.serve(holder)
+  }
+
+  /**
+   * Asks the instance that holds a session for it.
+   * @returns what it gave; `refused`: it cannot be gone on with; `gone`: the instance does not answer
+   */
+  async fetchSession (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone'> {
+    return await this.#cluster.handovers.fetch(instance, ask)
+  }
+
   /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */
   async close (): Promise<void> {
+    await this.#cluster.handovers.idle()
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
     await this.#cluster.close()
   }

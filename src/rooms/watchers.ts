@@ -37,6 +37,8 @@ export class Watchers {
     }
   }
 
+  has (peer: Peer): boolean { return this.#notes.has(peer) }
+
   /** Never rejects: what is still heard is told to nobody. */
   async remove (peer: Peer): Promise<void> {
     if (this.#notes.delete(peer)) await this.#switch().catch(() => {}) // somebody may watch again by then, and is told what failed

@@ -1,43 +1,27 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
-import type { WebSocket } from 'ws'
-import { closeCodes, type CloseCode } from '../protocol/codes.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { CloseCode } from '../protocol/codes.ts'
 import { decode, signalType } from '../protocol/decode.ts'
 import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
-import type { ClientMessage, ClientMessageOf, RequestId } from '../protocol/messages.ts'
+import type { ClientMessage, ClientMessageOf, RequestId, ServerMessage } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { validUntil, type Identity } from '../rooms/identity.ts'
 import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
 import type { Connections, Tended } from './connections.ts'
-import { Inlet } from './inlet.ts'
-import { Outbox, type OutboxQueue } from './outbox.ts'
-import type { Throttle } from './throttle.ts'
-import type { Traffic } from './traffic.ts'
-import type { Turn } from './turn.ts'
-
-/** How long more than SEND_BUFFER_BYTES may wait for a reader before it is given up, ms. */
-const SLOW_READER_MS = 5000
-/** A reader with this many times SEND_BUFFER_BYTES waiting is given up at once: a fast room must not fill memory in 5 s. */
-const SLOW_READER_FACTOR = 4
-/** How long a client may send more than it may without a break, ms: it was slowed down, and has not yielded. */
-const FLOOD_MS = 30_000
+import type { Line, LineContext, LineOwner } from './line.ts'
+import type { Resumption, Session } from './session.ts'
 
 /** What all connections of an instance share. */
-export interface ConnectionContext {
+export interface ConnectionContext extends LineContext {
   readonly rooms: RoomService
   /** Rejects with a Refusal that has a token failure's code. */
   readonly verify: (token: string | undefined) => Promise<Identity>
-  readonly traffic: Traffic
   readonly connections: Connections
-  readonly outboxes: OutboxQueue
-  readonly throttle: Throttle
-  readonly turn: Turn
   readonly instanceId: string
-  readonly pingIntervalMs: number
-  readonly pongTimeoutMs: number
-  readonly sendBufferBytes: number
+  /** How long a connection with a session is kept when its line is gone, ms. */
+  readonly resumeWindowMs: number
   readonly log: ConnectionLog
 }
 
@@ -47,152 +31,171 @@ interface ConnectionLog {
   error (context: object, message: string): void
 }
 
+/** Close codes after which nobody comes back to a session: the client has left, or may not go on. 1005: a Close without a code. */
+const LAST_CODES = new Set([1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 4401, 4403, 4409])
+
+/** How long work under way may hold up that another line goes on, ms. */
+const SETTLE_MS = 2000
+
 /**
- * One WebSocket: what its client sends is decoded and carried out in order, what is said to it is queued. Work that
- * takes a while (a join) holds up what comes behind it: the socket is not read meanwhile, so the queue is bounded by
- * what one read has brought already.
+ * One client: what it sends is decoded and carried out in order, what is said to it is queued. Work that takes a while (a
+ * join) holds up what comes behind it: the line is not read meanwhile, so the queue is bounded by what one read has
+ * brought already. A client that asked for a session keeps its place for a while when its line is gone, and what it is
+ * told meanwhile is kept for it.
  */
-export class Connection implements Peer, Tended {
-  readonly id = randomUUID()
+export class Connection implements Peer, Tended, LineOwner {
+  readonly id: string
   identity: Identity
   seat: Seat | undefined = undefined
   readonly #context: ConnectionContext
-  readonly #socket: WebSocket
-  readonly #inlet: Inlet
-  readonly #outbox: Outbox
-  #closed = false
-  #busy = false
+  /** Undefined for a client that asked for none. */
+  readonly session: Session | undefined
+  #line: Line | undefined
+  /** Takes what is said to a client that goes on at another instance. */
+  #forward: ((frame: Frame) => void) | undefined
+  #isOver = false
+  #isBusy = false
   /** What the client asked for last and that takes a while; resolves whatever comes of it. */
   #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
-  #slowSince: number | undefined
-  #floodSince: number | undefined
-  #pingAt: number
-  #pongBy = Infinity
+  /** How much longer it is kept, as it was told to come back later, ms. */
+  #awayMs = 0
 
-  /** @param tcp what carries the WebSocket: frames are written to it as they are */
-  constructor (socket: WebSocket, tcp: Socket, identity: Identity, context: ConnectionContext) {
+  constructor (identity: Identity, context: ConnectionContext, { session, id = randomUUID() }: { session?: Session, id?: string } = {}) {
+    this.id = id
     this.identity = identity
     this.#context = context
-    this.#socket = socket
-    this.#inlet = new Inlet(socket, tcp, this, context.throttle, context.turn)
-    this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
-    // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
-    this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
-    socket.on('message', (data: Buffer, isBinary: boolean) => { this.#receive(data, isBinary) })
-    socket.on('pong', () => { this.#pongBy = Infinity })
-    socket.on('close', () => {
-      this.#inlet.end()
-      this.#end()
-    })
-    // The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows.
-    socket.on('error', (error: Error) => {
-      this.#inlet.end()
-      context.log.debug({ err: error, connection_id: this.id }, 'a client broke the WebSocket protocol')
-    })
+    this.session = session
     context.traffic.connections++
-    const { pingIntervalMs, instanceId } = context
-    this.send(frameOf({ type: 'welcome', data: { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs } }))
+  }
+
+  /**
+   * Begins to speak over a line: `opening` first.
+   * @param missed frames that the client has not seen, to follow at once
+   */
+  open (line: Line, opening: ServerMessage, missed: readonly Frame[] = []): void {
+    const { connections, traffic, rooms } = this.#context
+    traffic.sent[opening.type]++
+    line.send(frameOf(opening))
+    for (const frame of missed) line.send(frame)
+    this.#line = line
+    this.#awayMs = 0
+    connections.add(this)
+    line.open(this)
+    // The others were told when it went away; all of them are told when it is back.
+    if (rooms.standing?.isReached === false) this.send(frameOf({ type: 'degraded', data: { redis: 'down' } }))
+    if (!this.#isBusy) line.release()
+  }
+
+  /** What every opening frame says. */
+  get greeting (): { connection_id: string, user_id: string, username: string, instance_id: string, ping_interval_ms: number } {
+    const { instanceId, pingIntervalMs } = this.#context
+    return { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs }
   }
 
   send (frame: Frame): void {
-    if (this.#closed) return
+    if (this.#isOver) return
+    if (this.#forward !== undefined) return this.#forward(frame)
     this.#context.traffic.sent[typeOf(frame)]++
-    this.#outbox.push(frame)
+    this.session?.push(frame)
+    this.#line?.send(frame)
   }
 
   close (code: CloseCode): void {
-    if (this.#closed) return
-    this.#outbox.flush()
-    this.#socket.close(code, closeCodes[code].reason)
-    this.#inlet.close()
-    this.#end()
+    if (this.#line !== undefined) this.#line.close(code)
+    else if (LAST_CODES.has(code)) this.end()
   }
 
-  /** Ends it without asking: for a peer that does not read, and at the end of a drain. */
   terminate (): void {
-    this.#socket.terminate()
-    this.#end()
+    this.#line?.terminate()
   }
 
   async goAway (reason: string, reconnectAfterMs: number): Promise<void> {
-    if (this.#closed) return // it went while others were told
-    const gone = new Promise<void>(resolve => { this.#socket.once('close', () => { resolve() }) })
+    if (this.#line === undefined) return // it went while others were told
+    this.#awayMs = reconnectAfterMs
     this.send(frameOf({ type: 'goaway', data: { reason, reconnect_after_ms: reconnectAfterMs } }))
-    this.close(1012)
-    await gone
+    await this.#line.goAway()
   }
 
   beat (now: number): void {
-    const { pingIntervalMs, pongTimeoutMs, log } = this.#context
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
-    if (this.#isTooSlow(now)) {
-      log.debug({ connection_id: this.id, bytes: this.#outbox.waitingBytes }, 'a client reads too slowly')
-      return this.close(1013) // behind what waits; the library cuts the socket off when that takes too long
-    }
-    const wasSlow = this.#inlet.wasSlow()
-    if (this.#isFlooding(wasSlow, now)) return this.sentTooMuch()
-    if (this.#busy || wasSlow) { // we do not read it, or read what it sent long ago, so it cannot answer
-      if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
-      return
-    }
-    if (now >= this.#pongBy) {
-      this.#socket.close(4408, closeCodes[4408].reason)
-      return this.terminate()
-    }
-    if (now >= this.#pingAt) {
-      this.#pingAt = now + pingIntervalMs
-      if (this.#pongBy === Infinity) this.#pongBy = now + pongTimeoutMs
-      this.#socket.ping()
-    }
+    this.#line?.beat(now, this.#isBusy)
   }
 
-  /** It was slowed down and does not yield, or a message of its does not come to its end. */
-  sentTooMuch (): void {
-    this.#context.traffic.floods++
-    this.#context.log.debug({ connection_id: this.id }, 'a client goes on sending too much')
-    this.close(1008)
+  received (text: Buffer): void {
+    if (this.#isBusy) this.#waiting.push(text)
+    else this.#handle(text)
   }
 
-  /** So much waits that even five seconds are too long. */
-  overflowed (bytes: number): void {
-    const { sendBufferBytes, log } = this.#context
-    if (sendBufferBytes === 0 || bytes <= SLOW_READER_FACTOR * sendBufferBytes) return
-    log.debug({ connection_id: this.id, bytes }, 'a client does not read')
-    this.terminate()
+  lost (code: number): void {
+    const { connections, resumeWindowMs } = this.#context
+    this.#line = undefined
+    this.#waiting = [] // not handled: a client that goes on sends it again
+    const keptMs = Math.min(resumeWindowMs + this.#awayMs, validUntil(this.identity) - Date.now())
+    if (this.session === undefined || LAST_CODES.has(code) || keptMs <= 0) this.end()
+    else connections.keep(this, this.identity.userId, keptMs)
   }
 
-  #isTooSlow (now: number): boolean {
-    const { sendBufferBytes } = this.#context
-    const waiting = this.#outbox.waitingBytes
-    if (sendBufferBytes === 0 || waiting <= sendBufferBytes) {
-      this.#slowSince = undefined
-      return false
+  /**
+   * The client has come back: its old line is closed, and what it had asked for is finished first.
+   * @returns whether it can go on; false when it is over, or that takes too long
+   */
+  async yield (): Promise<boolean> {
+    const line = this.#line
+    this.#line = undefined
+    this.#waiting = []
+    line?.dismiss(4409)
+    const { connections, resumeWindowMs } = this.#context
+    if (this.#isOver) return false
+    connections.keep(this, this.identity.userId, resumeWindowMs) // until it has its new line
+    let isSettled = false
+    const late = new AbortController()
+    await Promise.race([this.#work.then(() => { isSettled = true }), delay(SETTLE_MS, undefined, { signal: late.signal }).catch(() => {})])
+    late.abort()
+    return isSettled && !this.#isOver
+  }
+
+  /**
+   * @param key the name of the session that the client came with
+   * @param seen frames that it has of that session
+   * @param identity of the token that it came with
+   * @returns what it is told of its stay; undefined when it cannot go on
+   */
+  resume (key: string, seen: number, identity: Identity): Resumption | undefined {
+    try {
+      checkRefresh(this, identity)
+    } catch {
+      return undefined // the token does not open its room any more
     }
-    this.#slowSince ??= now
-    return now - this.#slowSince >= SLOW_READER_MS
+    const resumption = this.session?.resume(key, seen)
+    if (resumption === undefined) return undefined
+    this.identity = { ...identity, username: this.identity.username }
+    const { view } = resumption
+    if (view === undefined) return resumption
+    const joined = new Map(this.seat?.roster.members().map(member => [member.connection_id, member]))
+    const members = view.members.filter(({ connection_id: id }) => id !== this.id).map(member => joined.get(member.connection_id) ?? member)
+    return { ...resumption, view: { ...view, members } }
   }
 
-  #isFlooding (wasSlow: boolean, now: number): boolean {
-    if (!wasSlow) {
-      this.#floodSince = undefined
-      return false
-    }
-    if (this.#floodSince === undefined) this.#context.traffic.slowdowns++
-    this.#floodSince ??= now
-    return now - this.#floodSince >= FLOOD_MS
+  /** From now on all that is said to the client goes elsewhere: it goes on at another instance. */
+  forwardTo (forward: (frame: Frame) => void): void {
+    this.#forward = forward
+    this.#context.connections.delete(this)
   }
 
-  /** Frames still come after a close (the library hands over what it has read): they are not looked at. */
-  #receive (data: Buffer, isBinary: boolean): void {
-    if (this.#closed) return
-    if (isBinary) return this.close(1003)
-    if (this.#busy) this.#waiting.push(data)
-    else this.#handle(data)
+  /** Is over, for whatever reason: leaves its room as soon as it is in. */
+  end (): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    const { connections, rooms } = this.#context
+    connections.delete(this)
+    this.session?.end()
+    void rooms.exit(this, this.#work)
   }
 
   #handle (text: Buffer): void {
     const { traffic } = this.#context
+    this.session?.handled()
     const { message, refused } = decode(text)
     if (refused !== undefined) {
       traffic.received.other++
@@ -221,9 +224,7 @@ export class Connection implements Peer, Tended {
       case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
       case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
       case 'refresh': return this.#refresh(message)
-      case 'ping':
-        this.#reply({ type: 'pong' }, message.id)
-        return undefined
+      case 'ping': return this.#pong(message)
     }
   }
 
@@ -235,20 +236,26 @@ export class Connection implements Peer, Tended {
     this.send(frameOf({ type: 'refreshed', data: { expires_at: next.expiresAt ?? null }, ...(id !== undefined && { id }) }))
   }
 
-  #reply (message: { type: 'watching' | 'unwatched' | 'pong' }, id: RequestId | undefined): void {
+  /** Both sides tell what they have of a session, so that the other need not keep it. */
+  #pong ({ id, seen }: ClientMessageOf<'ping'>): undefined {
+    if (seen !== undefined) this.session?.saw(seen)
+    this.#reply({ type: 'pong', ...(this.session && { received: this.session.received }) }, id)
+  }
+
+  #reply (message: { type: 'watching' | 'unwatched' } | { type: 'pong', received?: number }, id: RequestId | undefined): void {
     this.send(frameOf({ ...message, ...(id !== undefined && { id }) }))
   }
 
   /** Holds up what comes behind, until the work is done. */
   #await (work: Promise<void>, id: RequestId | undefined): void {
-    this.#busy = true
-    this.#inlet.hold()
+    this.#isBusy = true
+    this.#line?.hold()
     this.#work = work.catch((error: unknown) => { this.#refuse(error, id) })
     void this.#work.then(() => {
-      this.#busy = false
-      while (!this.#busy && !this.#closed) {
+      this.#isBusy = false
+      while (!this.#isBusy && !this.#isOver) {
         const next = this.#waiting.shift()
-        if (next === undefined) return this.#inlet.release()
+        if (next === undefined) return this.#line?.release()
         this.#handle(next)
       }
     })
@@ -262,15 +269,5 @@ export class Connection implements Peer, Tended {
     if (code === 'internal') log.error(context, 'a request failed')
     else if (cause !== undefined) log.debug(context, 'a request was refused')
     this.send(frameOf({ type: 'error', error: message, code, ...(data && { data }), ...(id !== undefined && { id }) }))
-  }
-
-  /** Runs once, however the connection ends. */
-  #end (): void {
-    if (this.#closed) return
-    this.#closed = true
-    this.#waiting = []
-    this.#outbox.close()
-    this.#context.connections.delete(this)
-    void this.#context.rooms.exit(this, this.#work)
   }
 }

@@ -24,8 +24,10 @@ export interface Tended {
   beat (now: number): void
   /** Tells the client that this instance goes away, and closes. Resolves when the socket is closed on both sides. */
   goAway (reason: string, reconnectAfterMs: number): Promise<void>
-  /** Ends it without asking. */
+  /** Ends its line without asking. */
   terminate (): void
+  /** Is over: nobody comes back to it. */
+  end (): void
 }
 
 /**
@@ -34,34 +36,61 @@ export interface Tended {
  */
 export class Connections {
   readonly #open = new Set<Tended>()
+  /** Those without a line, whose clients may come back, and the ends of their time. */
+  readonly #kept = new Map<Tended, { readonly userId: string, readonly timer: NodeJS.Timeout }>()
+  readonly #keptOf = new Map<string, number>()
+  readonly #mostKept: number
+  #onNoneKept: (() => void) | undefined
   #now = 0
   #last = performance.now()
   #timer: NodeJS.Timeout | undefined
 
+  /** @param mostKept the most that are kept for one user, who could fill memory by coming and going; 0 for no limit */
+  constructor (mostKept = 0) {
+    this.#mostKept = mostKept
+  }
+
+  /** How many are open. */
   get size (): number { return this.#open.size }
+  get kept (): number { return this.#kept.size }
 
   /** ms since some moment; see above. */
   get now (): number { return this.#now }
 
   add (connection: Tended): void {
+    this.#unkeep(connection)
     this.#open.add(connection)
     this.#timer ??= setInterval(() => { this.#sweep() }, SWEEP_MS).unref()
   }
 
+  /** A line has ended, and its client may come back within this time. Then it is over, or at once where too many are kept for its user. */
+  keep (connection: Tended, userId: string, ms: number): void {
+    this.delete(connection)
+    const count = this.#keptOf.get(userId) ?? 0
+    if (this.#mostKept > 0 && count >= this.#mostKept) return connection.end()
+    this.#keptOf.set(userId, count + 1)
+    this.#kept.set(connection, { userId, timer: setTimeout(() => { connection.end() }, ms).unref() })
+  }
+
   delete (connection: Tended): void {
+    this.#unkeep(connection)
     this.#open.delete(connection)
     if (this.#open.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
   }
 
-  /** Tells every client. */
+  /** Tells every client, and those that may come back. */
   broadcast (frame: Frame): void {
     for (const connection of this.#open) connection.send(frame)
+    for (const connection of this.#kept.keys()) connection.send(frame)
   }
 
-  /** Sends every client away. Resolves when all are gone; those that do not go within the limit are cut off. */
-  async drain (limitMs: number): Promise<void> {
+  /**
+   * Sends every client away. Resolves when all are gone; those that do not go within the limit are cut off.
+   * @param othersServe whether a client can go on elsewhere: then those that may are waited for, as this instance hands them over
+   */
+  async drain (limitMs: number, othersServe = false): Promise<void> {
     const leaving = [...this.#open]
     const wantedMs = leaving.length * DRAIN_PACE_MS
     const turnsMs = Math.min(wantedMs, limitMs / 2)
@@ -76,8 +105,26 @@ export class Connections {
       gone.push(connection.goAway('restart', RECONNECT_AFTER_MS + Math.round(Math.random() * spreadMs)))
     }
     await Promise.race([Promise.all(gone), timeUp])
-    deadline.abort()
     for (const connection of leaving) connection.terminate()
+    const end = start + limitMs
+    if (othersServe) {
+      while (this.#kept.size > 0 && performance.now() < end) {
+        await Promise.race([new Promise<void>(resolve => { this.#onNoneKept = resolve }), timeUp])
+      }
+    }
+    deadline.abort()
+    for (const connection of this.#kept.keys()) connection.end()
+  }
+
+  #unkeep (connection: Tended): void {
+    const kept = this.#kept.get(connection)
+    if (kept === undefined) return
+    clearTimeout(kept.timer)
+    this.#kept.delete(connection)
+    const rest = (this.#keptOf.get(kept.userId) ?? 0) - 1
+    if (rest > 0) this.#keptOf.set(kept.userId, rest)
+    else this.#keptOf.delete(kept.userId)
+    if (this.#kept.size === 0) this.#onNoneKept?.()
   }
 
   #sweep (): void {

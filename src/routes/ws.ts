@@ -1,12 +1,16 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Config } from '../config.ts'
 import { HttpRefusal } from '../errors.ts'
 import { tokenFailures } from '../protocol/codes.ts'
-import { frameOf } from '../protocol/frame.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import type { Identity } from '../rooms/identity.ts'
-import { Headcount } from './headcount.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
+import { Headcount } from './headcount.ts'
+import { Line } from './line.ts'
 import { OutboxQueue } from './outbox.ts'
+import { SessionTokens } from './session-token.ts'
+import { Sessions } from './sessions.ts'
 import { Throttle } from './throttle.ts'
 import { Turn } from './turn.ts'
 
@@ -36,17 +40,32 @@ function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'
   return allowed === '*' || origin === undefined || allowed.includes(origin.toLowerCase())
 }
 
+/** How many frames a client says it has; nothing that is none is ever right. */
+function countOf (seen: unknown): number {
+  return typeof seen === 'string' && /^\d{1,15}$/.test(seen) ? Number(seen) : -1
+}
+
+/**
+ * What sessions are signed with: instances that share a secret know each other's. Without one, a session is good at the
+ * instance that gave it, and nowhere else.
+ */
+function secretsOf ({ sessionSecret, accessSecret, accessSecretPrevious }: Config): string[] {
+  const shared = [sessionSecret, accessSecret, accessSecretPrevious].filter(secret => secret !== '')
+  return shared.length > 0 ? shared : [randomUUID()]
+}
+
 /**
  * GET /ws: checks who comes before the upgrade, so that a bad token gets an answer and no WebSocket. Without an upgrade
  * it answers what the upgrade would have answered, for browsers, which show none of it on a failed WebSocket.
  */
 export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: { traffic }, log } = fastify
-  const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes } = config
+  const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs } = config
   const turn = new Turn()
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, verify: token => auth.verify(token)
   }
+  const sessions = resumeWindowMs > 0 ? new Sessions(context, new SessionTokens(secretsOf(config), config.realm), fastify.turnipNonce) : undefined
   const users = new Headcount(config.maxConnectionsPerUser)
   const addresses = new Headcount(config.maxConnectionsPerIp)
   fastify.decorateRequest('turnipIdentity', undefined)
@@ -68,10 +87,16 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       }
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
-      const connection = new Connection(socket, request.raw.socket, identity, context)
-      connections.add(connection)
-      // The others were told when it went away; all of them are told when it is back.
-      if (rooms.standing?.isReached === false) connection.send(frameOf({ type: 'degraded', data: { redis: 'down' } }))
+      const line = new Line(socket, request.raw.socket, context)
+      const { session, seen, resume } = request.query as Record<string, unknown>
+      if (sessions !== undefined && typeof session === 'string') {
+        void sessions.resume(line, identity, { session, seen: countOf(seen) })
+      } else if (sessions !== undefined && resume === 'true') {
+        sessions.start(line, identity)
+      } else {
+        const connection = new Connection(identity, context)
+        connection.open(line, { type: 'welcome', data: connection.greeting })
+      }
     }
   })
 

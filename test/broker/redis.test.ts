@@ -119,7 +119,7 @@ test('a batch of a format that is not known is left alone', async t => {
   const [a, b] = [await make('a'), await make('b')]
   await open(a)
   const inbox = await open(b)
-  for (const batch of [Buffer.of(2, 0, 0, 0, 1, 65), Buffer.of(0), Buffer.alloc(0), Buffer.from('{"json":true}')]) {
+  for (const batch of [Buffer.of(3, 1, 97, 0, 0, 0, 1, 65), Buffer.of(0), Buffer.alloc(0), Buffer.from('{"json":true}')]) {
     await redis.publish(names.inbox('b'), batch)
   }
   await fence(a, 'b', inbox)
@@ -137,8 +137,8 @@ test('a batch that is cut short, or an announcement that is no JSON, ends nothin
   const onUncaught = (error: unknown): void => { thrown.push(error) }
   process.on('uncaughtException', onUncaught)
   t.after(() => { process.off('uncaughtException', onUncaught) })
-  await redis.publish(names.inbox('b'), Buffer.of(1, 0, 0))
-  await redis.publish(names.inbox('b'), Buffer.of(1, 0, 0, 0, 9, 65))
+  await redis.publish(names.inbox('b'), Buffer.of(2, 1, 97, 0, 0))
+  await redis.publish(names.inbox('b'), Buffer.of(2, 1, 97, 0, 0, 0, 9, 65))
   await redis.publish(names.lobby, 'no JSON')
   await announce({ type: 'room_created', room: 'r', epoch: 'e' })
   await inbox.until(() => inbox.events.length === 1)

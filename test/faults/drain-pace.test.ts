@@ -18,7 +18,8 @@ async function drain (count: number, limitMs: number, goes = true): Promise<{ at
         connections.delete(tended)
         if (!goes) await new Promise(() => {})
       },
-      terminate: () => { cutOff++ }
+      terminate: () => { cutOff++ },
+      end: () => {}
     }
     connections.add(tended)
   }
@@ -59,7 +60,8 @@ void test('nobody is waited for when all have gone by themselves', async () => {
     beat: () => {},
     send: () => {},
     goAway: async () => { for (const other of all) connections.delete(other) },
-    terminate: () => {}
+    terminate: () => {},
+    end: () => {}
   }))
   for (const tended of all) connections.add(tended)
   const start = performance.now()

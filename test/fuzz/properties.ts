@@ -141,7 +141,7 @@ const { receive, errors } = brokerOf(record => { heard.push(record); if (record[
 await new Promise(setImmediate)
 
 function batchOf (records: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.of(1), ...records.flatMap(record => {
+  return Buffer.concat([Buffer.of(2, 3), Buffer.from('two'), ...records.flatMap(record => {
     const length = Buffer.alloc(4)
     length.writeUInt32BE(record.length)
     return [length, record]

@@ -21,7 +21,9 @@ export class Client {
   /** The same as they stood on the wire. */
   readonly texts: string[] = []
   readonly closed: Promise<{ code: number, reason: string }>
-  /** Who the server says it is: set once `welcome` has come. */
+  /** What the server said first. */
+  opening: MessageOf<'welcome' | 'resumed'> | undefined
+  /** Who the server says it is: set once `opening` has come. */
   info: PeerInfo = { connection_id: '', user_id: '', username: '' }
   #tcp: Socket | undefined
   #taken = 0
@@ -44,7 +46,7 @@ export class Client {
   }
 
   /**
-   * Opens a connection and waits for its `welcome`.
+   * Opens a connection and waits for its `welcome` (or `resumed`).
    * @param url of the server's /ws, without a query
    * @throws when the upgrade is refused, with the status and the body in the message
    */
@@ -64,7 +66,8 @@ export class Client {
         response.on('data', chunk => { body += String(chunk) }).on('end', () => { reject(new Error(`${response.statusCode ?? 0} ${body}`)) })
       })
     })
-    const { connection_id, user_id, username } = (await client.next('welcome')).data
+    client.opening = await client.#first('welcome', ({ type }) => type === 'welcome' || type === 'resumed') as MessageOf<'welcome' | 'resumed'>
+    const { connection_id, user_id, username } = client.opening.data
     client.info = { connection_id, user_id, username }
     return client
   }

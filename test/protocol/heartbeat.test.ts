@@ -93,7 +93,7 @@ void test('the clock that clients are measured by moves on by two sweeps at most
   t.mock.method(performance, 'now', () => time)
   const connections = new Connections()
   const beats: number[] = []
-  const tended = { send: () => {}, beat: (now: number) => { beats.push(now) }, goAway: async () => {}, terminate: () => {} }
+  const tended = { send: () => {}, beat: (now: number) => { beats.push(now) }, goAway: async () => {}, terminate: () => {}, end: () => {} }
   connections.add(tended)
   t.after(() => { connections.delete(tended) })
   for (const passed of [1000, 1000, 60_000, 1000, 1500]) {

@@ -10,6 +10,7 @@ import { frameOf } from '../../src/protocol/frame.ts'
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { Connection } from '../../src/routes/connection.ts'
 import { Connections } from '../../src/routes/connections.ts'
+import { Line } from '../../src/routes/line.ts'
 import { OutboxQueue } from '../../src/routes/outbox.ts'
 import { Throttle } from '../../src/routes/throttle.ts'
 import { Traffic } from '../../src/routes/traffic.ts'
@@ -38,7 +39,7 @@ async function create (t: TestContext): Promise<Kit> {
   const [[socket, request]] = await Promise.all([once(server, 'connection') as Promise<[WebSocket, { socket: Socket }]>, once(client, 'open')])
   client.pause()
   const turn = new Turn()
-  const connection = new Connection(socket, request.socket, identityOf('slow'), {
+  const context = {
     rooms,
     connections,
     log,
@@ -50,9 +51,11 @@ async function create (t: TestContext): Promise<Kit> {
     throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144, maxPayloadBytes: 65536 }),
     instanceId: 'n',
     pingIntervalMs: 3_600_000,
-    pongTimeoutMs: 3_600_000
-  })
-  connections.add(connection)
+    pongTimeoutMs: 3_600_000,
+    resumeWindowMs: 0
+  }
+  const connection = new Connection(identityOf('slow'), context)
+  connection.open(new Line(socket, request.socket, context), { type: 'welcome', data: connection.greeting })
   t.after(() => { connection.terminate() })
   return {
     connection,

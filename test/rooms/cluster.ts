@@ -6,6 +6,7 @@ import { MemoryPresence } from '../../src/presence/memory-presence.ts'
 import type { Leases } from '../../src/presence/leases.ts'
 import type { Change, Member, NewMember, Position, Presence, Reconciled, Since, Snapshot } from '../../src/presence/presence.ts'
 import type { ClientMessageOf } from '../../src/protocol/messages.ts'
+import { isHandover } from '../../src/rooms/handover-record.ts'
 import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/rooms/record.ts'
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
@@ -93,11 +94,14 @@ export class FaultyBroker implements Broker {
     await this.#broker.open(handlers)
   }
 
+  async ask (instance: string, bytes: Buffer): Promise<boolean> { return this.send(instance, bytes) }
+  async settled (): Promise<void> { await this.#broker.settled() }
   async hearLobby (on: boolean): Promise<void> { await this.#broker.hearLobby(on) }
   async close (): Promise<void> { await this.#broker.close() }
 
   send (instance: string, bytes: Buffer, vital?: boolean): boolean {
     if (!this.isUp) return false
+    if (isHandover(bytes)) return this.#broker.send(instance, bytes, vital)
     const record = decodeRecord(bytes)
     this.sent.push({ to: instance, record })
     if (!this.passes(record, instance)) return true

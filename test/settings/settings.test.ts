@@ -110,7 +110,9 @@ const table: Record<string, Row> = {
   AUTH_TIMEOUT_MS: { option: 'authTimeoutMs', default: 5000, right: { 0: 0, 1000: 1000 }, wrong: [...notNumbers, '3600001'], takes: /milliseconds from 0/ },
   REDIS_TIMEOUT_MS: { option: 'redisTimeoutMs', default: 2000, right: { 50: 50 }, wrong: [...notNumbers, '49', '0'], takes: /milliseconds from 50/ },
   LEASE_MS: { option: 'leaseMs', default: 15_000, right: { 500: 500, 1500: 1500 }, wrong: [...notNumbers, '499'], takes: /milliseconds from 500/ },
-  DRAIN_TIMEOUT_MS: { option: 'drainTimeoutMs', default: 25_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ }
+  DRAIN_TIMEOUT_MS: { option: 'drainTimeoutMs', default: 25_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ },
+  RESUME_WINDOW_MS: { option: 'resumeWindowMs', default: 10_000, right: { 0: 0, 1000: 1000 }, wrong: notNumbers, takes: /milliseconds from 0/ },
+  SESSION_SECRET: { option: 'sessionSecret', default: '', right: same('s', SECRET), wrong: [PEM], takes: /32 bytes/, isSecret: true }
 }
 
 /** The seventeen of the Go server, with its defaults, as its users know them. */

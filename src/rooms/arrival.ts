@@ -1,0 +1,115 @@
+import { frameOf, type Frame } from '../protocol/frame.ts'
+import type { MemberInfo } from '../protocol/messages.ts'
+import { infoOf, type Peer } from './peer.ts'
+import type { Seat } from './seat.ts'
+
+/** How long what is still on its way over the old holder is waited for, ms; then the client is told the whole of its room. */
+const FORWARDED_MS = 2000
+/** The most that may come before the client is spoken to, bytes: it is a round trip's worth. */
+const WAITING_BYTES = 1024 * 1024
+
+/** One life of a room. */
+export interface Life { readonly room: string, readonly epoch: string }
+
+/** A peer in its new place, and the room as it is at this version. Its seat keeps what comes from there on. */
+export interface Moved { readonly seat: Seat, readonly version: number, readonly members: MemberInfo[] }
+
+/** What the old holder of a session gives to the new one. */
+export interface GivenUp {
+  readonly username: string
+  readonly received: number
+  /** The room as the client knows it, before the missed frames. */
+  readonly view: { readonly room: string, readonly version: number, readonly members: MemberInfo[] } | undefined
+  readonly missed: Frame[]
+}
+
+export interface ArrivalOwner {
+  settle (peer: Peer): Promise<Moved | 'nowhere' | undefined>
+  /** Nothing more has to be forwarded. */
+  over (): void
+  /** The old holder gives the client up. */
+  abort (): void
+}
+
+/** A client that goes on here with the session of another instance. */
+export class Arrival {
+  readonly given: GivenUp
+  readonly #owner: ArrivalOwner
+  #peer: Peer | undefined
+  #moved: Moved | undefined
+  /** What was forwarded before the client was spoken to. */
+  #waiting: Frame[] | undefined = []
+  #waitingBytes = 0
+  #isDone = false
+  #isOver = false
+  #late: NodeJS.Timeout | undefined
+
+  constructor (given: GivenUp, owner: ArrivalOwner) {
+    this.given = given
+    this.#owner = owner
+  }
+
+  /**
+   * Makes the peer a member in its new place, where it is one. Nothing is sent to it yet.
+   * @returns whether it can go on; otherwise the old holder gives the client up. Never rejects
+   */
+  async settle (peer: Peer): Promise<boolean> {
+    const moved = await this.#owner.settle(peer).catch(() => undefined)
+    if (moved === undefined) {
+      this.abort()
+      return false
+    }
+    this.#peer = peer
+    if (moved === 'nowhere') this.#isDone = true
+    else this.#moved = moved
+    return true
+  }
+
+  /** The client was told that it goes on: it is told the rest. */
+  begin (): void {
+    const frames = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const frame of frames) this.#peer?.send(frame)
+    if (this.#isDone) this.#finish(false)
+    else this.#late = setTimeout(() => { this.#finish(true) }, FORWARDED_MS)
+  }
+
+  /** It cannot go on here. */
+  abort (): void {
+    this.#isOver = true
+    this.#owner.over()
+    this.#owner.abort()
+  }
+
+  /** A frame that reached the old holder. */
+  forwarded (frame: Frame): void {
+    if (this.#waiting === undefined) {
+      this.#peer?.send(frame)
+      return
+    }
+    this.#waitingBytes += frame.length
+    if (this.#waitingBytes <= WAITING_BYTES) this.#waiting.push(frame)
+  }
+
+  /** All that had to be forwarded is here. */
+  done (): void {
+    this.#isDone = true
+    if (this.#waiting === undefined) this.#finish(false)
+  }
+
+  /** The room speaks for itself from now on. @param isLate something may be missing: the whole of the room makes up for it */
+  #finish (isLate: boolean): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    clearTimeout(this.#late)
+    this.#owner.over()
+    const peer = this.#peer
+    if (peer === undefined || this.#moved === undefined) return
+    const { seat, version, members } = this.#moved
+    const { room } = seat.roster
+    peer.send(frameOf(isLate
+      ? { type: 'resynced', room, version, data: { room, members } }
+      : { type: 'user_resumed', room, version, data: infoOf(peer) }))
+    seat.release()
+  }
+}

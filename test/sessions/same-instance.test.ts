@@ -1,0 +1,187 @@
+/** Sessions that go on at the instance that gave them. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { after, before, describe, test } from 'node:test'
+import { Client } from '../harness/client.ts'
+import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
+import { SessionClient } from './session-client.ts'
+
+let instance: TurnipProcess
+before(async () => { instance = await startTurnip({ env: { REDIS_URL: 'memory:', RESUME_WINDOW_MS: '3000', MAX_CONNECTIONS_PER_USER: '3' } }) })
+after(async () => { await instance.stop() })
+
+/** Two in a room, the first with a session. */
+async function pair (room: string): Promise<{ ana: SessionClient, ben: Client }> {
+  const ana = await SessionClient.open(instance.wsUrl, `ana-${room}`)
+  await ana.client.join(room)
+  const ben = await Client.open(instance.wsUrl, `ben-${room}`)
+  await ben.join(room)
+  await ana.client.next('user_joined')
+  return { ana, ben }
+}
+
+void describe('a session at the instance that gave it', { concurrency: true }, () => {
+  void test('a client that asks for none is offered none', async () => {
+    const client = await Client.open(instance.wsUrl, 'plain')
+    assert.ok(client.opening !== undefined && !('session' in client.opening.data) && !('resume_window_ms' in client.opening.data))
+    await client.close()
+  })
+
+  void test('what a client missed while its socket was gone comes in order, and nobody saw it leave', async () => {
+    const { ana, ben } = await pair('missed')
+    ana.cut()
+    await once(ana.client.socket, 'close')
+    for (let n = 0; n < 50; n++) ben.send({ type: 'data', to: ana.id, data: n })
+    const cleo = await Client.open(instance.wsUrl, 'cleo')
+    const { data: { members } } = await cleo.join('missed')
+    assert.deepEqual(members.map(({ connection_id: id }) => id), [ana.id, ben.id], 'it is still a member')
+    await ben.next('user_joined')
+    const { id } = ana
+    const { data, missed } = await ana.resume(instance.wsUrl)
+    assert.equal(data.connection_id, id)
+    assert.deepEqual([data.room, data.version, data.members.map(({ user_id: user }) => user)], ['missed', 2, ['ben-missed']])
+    assert.equal(data.received, 1, 'its join')
+    assert.deepEqual(missed.map(frame => frame.type === 'data' ? frame.data : frame.type), [...Array.from({ length: 50 }, (_, n) => n), 'ready', 'user_joined'])
+    ben.send({ type: 'data', data: 'after' })
+    assert.equal((await ana.client.next('data')).data, 'after')
+    ana.client.send({ type: 'data', data: 'from me' })
+    assert.deepEqual((await ben.next('data')).from.connection_id, id)
+    assert.deepEqual((await ben.fence()), [], 'nothing else')
+    await Promise.all([ana.client.close(), ben.close(), cleo.close()])
+  })
+
+  void test('frames that were on their way into a dead socket are sent again', async () => {
+    const { ana, ben } = await pair('dying')
+    ana.client.socket.pause() // it reads nothing any more, and the server does not know
+    for (let n = 0; n < 20; n++) ben.send({ type: 'data', data: n })
+    await ben.fence()
+    const old = ana.client
+    const { missed } = await ana.resume(instance.wsUrl)
+    assert.deepEqual(missed.map(frame => frame.type === 'data' && frame.data), Array.from({ length: 20 }, (_, n) => n))
+    old.socket.resume()
+    assert.equal((await old.closed).code, 4409, 'the new socket wins')
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  void test('the client learns what of its own was handled, by pong and on its return', async () => {
+    const { ana, ben } = await pair('own')
+    ana.client.send({ type: 'data', data: 1 })
+    ana.client.send({ type: 'nonsense' })
+    ana.client.send({ type: 'ping', seen: ana.seen })
+    assert.equal((await ana.client.next('pong')).received, 4, 'its join too, and the ping itself')
+    ana.client.send({ type: 'data', data: 2 })
+    await ben.next('data')
+    await ben.next('data')
+    ana.cut()
+    const first = await ana.resume(instance.wsUrl)
+    assert.equal(first.data.received, 5)
+    ana.client.send({ type: 'data', data: 3 })
+    await ben.next('data')
+    ana.cut()
+    const second = await ana.resume(instance.wsUrl)
+    assert.equal(second.data.received, 1, 'counted anew with each session')
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  void test('a `resumed` that never arrived: the session before it still counts, until the client has said something', async () => {
+    const { ana, ben } = await pair('unheard')
+    const { offer: { session }, seen } = ana
+    ana.cut()
+    ben.send({ type: 'data', data: 'missed' })
+    await ben.fence()
+    await ana.resume(instance.wsUrl)
+    ana.cut()
+    const again = await ana.back(instance.wsUrl, { session, seen })
+    assert.equal(again.type, 'resumed')
+    assert.equal((await ana.client.next('data')).data, 'missed')
+    ana.client.send({ type: 'ping' })
+    await ana.client.next('pong')
+    const { connection_id: other } = await ana.startAnew(instance.wsUrl, { session, seen })
+    assert.notEqual(other, again.type === 'resumed' && again.data.connection_id, 'now it is spent')
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  void test('when the window has passed, it has left, and comes back as another', async () => {
+    const { ana, ben } = await pair('window')
+    const { id } = ana
+    ana.cut()
+    assert.equal((await ben.next('user_left')).data.connection_id, id)
+    const data = await ana.startAnew(instance.wsUrl)
+    assert.notEqual(data.connection_id, id)
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  for (const [how, close] of [['1000', 1000], ['1001', 1001], ['no code', undefined]] as const) {
+    void test(`a Close with ${how} is a leave, at once`, async () => {
+      const { ana, ben } = await pair(`close-${how.replace(' ', '-')}`)
+      ana.client.socket.close(close)
+      await ana.client.closed
+      await ana.startAnew(instance.wsUrl) // long before the window has passed
+      await ben.next('user_left')
+      await Promise.all([ana.client.close(), ben.close()])
+    })
+  }
+
+  void test('forged, stolen and misshapen sessions are none, and do their owner no harm', async () => {
+    const { ana, ben } = await pair('forged')
+    const { offer: { session }, seen, id } = ana
+    ana.cut()
+    await once(ana.client.socket, 'close')
+    const [text = '', mac = ''] = session.split('.')
+    const thief = await SessionClient.open(instance.wsUrl, 'thief')
+    await thief.client.close()
+    for (const shown of [session, `${text}.${mac.slice(0, -2)}AA`, `${text}x.${mac}`, text, '.', '', 'x'.repeat(5000), `${Buffer.from('["a","b","c"]').toString('base64url')}.${mac}`]) {
+      const data = await thief.startAnew(instance.wsUrl, { session: shown, seen })
+      assert.notEqual(data.connection_id, id)
+      await thief.client.close()
+    }
+    const { data } = await ana.resume(instance.wsUrl)
+    assert.equal(data.connection_id, id)
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  void test('a client that says it has seen what was never sent, or that has seen too little, starts anew, and its place is given up', async () => {
+    for (const [room, count, seen] of [['ahead', 1, 1000], ['behind', 300, 0], ['none', 1, -1], ['nan', 1, NaN]] as const) {
+      const { ana, ben } = await pair(room)
+      ana.cut()
+      for (let n = 0; n < count; n++) ben.send({ type: 'data', data: n })
+      await ben.fence()
+      const { id } = ana
+      await ana.startAnew(instance.wsUrl, { seen })
+      assert.equal((await ben.next('user_left')).data.connection_id, id)
+      await Promise.all([ana.client.close(), ben.close()])
+    }
+  })
+
+  void test('what is asked for in the last moment is done, and answered after the return', async () => {
+    const ana = await SessionClient.open(instance.wsUrl, 'late')
+    ana.client.together(() => {
+      ana.client.send({ type: 'join', room: 'late', id: 7 })
+      ana.client.send({ type: 'watch' })
+    })
+    ana.client.socket.terminate()
+    const { data, missed } = await ana.resume(instance.wsUrl)
+    const asked = ['join', 'watch'].slice(data.received)
+    for (const type of asked) ana.client.send(type === 'join' ? { type, room: 'late', id: 7 } : { type })
+    const joined = missed.find(({ type }) => type === 'joined') ?? await ana.client.next('joined')
+    assert.equal(joined.type === 'joined' && joined.id, 7)
+    await ana.client.close()
+  })
+
+  void test('one user cannot have more places kept than connections open', async () => {
+    const clients = []
+    for (let n = 0; n < 6; n++) {
+      const client = await SessionClient.open(instance.wsUrl, 'greedy')
+      await client.client.join(`greedy-${n}`)
+      client.cut()
+      await once(client.client.socket, 'close')
+      clients.push(client)
+    }
+    const ends = []
+    for (const client of clients) {
+      ends.push((await client.back(instance.wsUrl)).type)
+      await client.client.close()
+    }
+    assert.deepEqual(ends, ['resumed', 'resumed', 'resumed', 'welcome', 'welcome', 'welcome'])
+  })
+})

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict'
+import type { ServerMessage, SessionOffer } from '../../src/protocol/messages.ts'
+import { Client, type MessageOf } from '../harness/client.ts'
+import { tokenFor, type Claims } from '../harness/token.ts'
+
+/** A client with a session: it knows what it has to show to go on. */
+export class SessionClient {
+  readonly userId: string
+  readonly #claims: Claims
+  client: Client
+  offer: SessionOffer
+
+  private constructor (userId: string, claims: Claims, client: Client) {
+    this.userId = userId
+    this.#claims = claims
+    this.client = client
+    this.offer = offerOf(client)
+  }
+
+  static async open (wsUrl: string, userId: string, claims: Claims = {}): Promise<SessionClient> {
+    const client = await Client.openWith(`${wsUrl}?resume=true&token=${tokenFor(userId, claims)}`)
+    return new SessionClient(userId, claims, client)
+  }
+
+  get id (): string { return this.client.id }
+
+  /** Frames that it has of its session, not counting the one that gave it. */
+  get seen (): number { return this.client.frames.length - 1 }
+
+  /** Its socket is gone, without a word. */
+  cut (): void { this.client.socket.terminate() }
+
+  /** Comes back with its session, over another socket. The old one stays as it is. */
+  async back (wsUrl: string, { session = this.offer.session, seen = this.seen, userId = this.userId }: { session?: string, seen?: number, userId?: string } = {}): Promise<ServerMessage> {
+    this.client = await Client.openWith(`${wsUrl}?token=${tokenFor(userId, this.#claims)}&session=${encodeURIComponent(session)}&seen=${seen}`)
+    this.offer = offerOf(this.client)
+    assert.ok(this.client.opening)
+    return this.client.opening
+  }
+
+  /** As `back`, and it has to be gone on. @returns what it is told, and the frames that it had missed */
+  async resume (wsUrl: string): Promise<{ data: MessageOf<'resumed'>['data'], missed: ServerMessage[] }> {
+    const opening = await this.back(wsUrl)
+    assert.equal(opening.type, 'resumed', JSON.stringify(opening))
+    const { data } = opening as MessageOf<'resumed'>
+    const missed: ServerMessage[] = []
+    while (missed.length < data.missed) missed.push(await this.client.take())
+    return { data, missed }
+  }
+
+  /** As `back`, and it cannot go on. */
+  async startAnew (wsUrl: string, options: { session?: string, seen?: number, userId?: string } = {}): Promise<MessageOf<'welcome'>['data']> {
+    const opening = await this.back(wsUrl, options)
+    assert.equal(opening.type, 'welcome', JSON.stringify(opening))
+    const { data } = opening as MessageOf<'welcome'>
+    assert.equal(data.resumed, false)
+    return data
+  }
+}
+
+function offerOf ({ opening }: Client): SessionOffer {
+  assert.ok(opening?.data.session !== undefined && opening.data.resume_window_ms !== undefined, 'a session is offered')
+  const { session, resume_window_ms } = opening.data
+  return { session, resume_window_ms }
+}
