@@ -1,8 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
-import type { Change, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
+import type { Change, Entry, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
 
-interface Room { readonly epoch: string, version: number, readonly members: Map<string, Member> }
+interface Room {
+  readonly epoch: string
+  version: number
+  readonly members: Map<string, Member>
+  /** The versions at which they came, or were taken over. */
+  readonly since: Map<string, number>
+}
 
 /** How a life of a room ended. */
 interface End { readonly version: number, readonly lastLeaver: string | undefined }
@@ -24,16 +30,13 @@ export class MemoryPresence implements Presence {
     this.#announce = announce
   }
 
-  async join (name: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
-    const room = this.#rooms.get(name) ?? { epoch: randomUUID(), version: 0, members: new Map<string, Member>() }
-    if (room.members.has(newcomer.connection_id)) {
-      room.version++
-      return snapshotOf(room)
-    }
+  async join (name: string, newcomer: NewMember, limit: number): Promise<Entry | 'full'> {
+    const room = this.#rooms.get(name) ?? { epoch: randomUUID(), version: 0, members: new Map<string, Member>(), since: new Map<string, number>() }
+    const known = room.members.get(newcomer.connection_id)
+    if (known !== undefined) return goOn(room, known, newcomer)
     if (limit > 0 && room.members.size >= limit) return 'full'
     const created = room.members.size === 0
-    room.members.set(newcomer.connection_id, { ...newcomer, joined_at: Date.now() })
-    room.version++
+    put(room, { ...newcomer, joined_at: Date.now() })
     if (created) {
       this.#rooms.set(name, room)
       this.#announce({ type: 'room_created', room: name, epoch: room.epoch })
@@ -41,10 +44,16 @@ export class MemoryPresence implements Presence {
     return snapshotOf(room)
   }
 
+  async move (name: string, member: NewMember, epoch: string): Promise<Entry | undefined> {
+    const room = this.#rooms.get(name)
+    const known = room?.members.get(member.connection_id)
+    return room?.epoch === epoch && known !== undefined ? goOn(room, known, member) : undefined
+  }
+
   async leave (name: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined> {
     const room = this.#rooms.get(name)
-    if (room?.epoch !== known.epoch || !room.members.delete(connectionId)) return undefined
-    room.version++
+    if (room?.epoch !== known.epoch || (room.since.get(connectionId) ?? Infinity) > known.version) return undefined
+    remove(room, connectionId)
     const emptied = room.members.size === 0
     if (emptied) this.#end(name, room, connectionId)
     return { ...changeOf(room), emptied }
@@ -68,14 +77,14 @@ export class MemoryPresence implements Presence {
     const changes: RosterChange[] = []
     let lastLeaver: string | undefined
     for (const [id, member] of wanted) {
-      if (room.members.has(id)) continue
-      room.members.set(id, member)
-      changes.push({ kind: 'joined', version: ++room.version, member })
+      if (room.members.has(id)) continue // over another instance, maybe: it has gone on there
+      put(room, member)
+      changes.push({ kind: 'joined', version: room.version, member })
     }
     for (const { connection_id: id, instance: holder } of room.members.values()) {
       if (holder !== instance || wanted.has(id)) continue
-      room.members.delete(id)
-      changes.push({ kind: 'left', version: ++room.version, connectionId: id })
+      remove(room, id)
+      changes.push({ kind: 'left', version: room.version, connectionId: id })
       lastLeaver = id
     }
     if (room.members.size > 0) return { kind: 'held', snapshot: snapshotOf(room), changes, restored: false }
@@ -111,6 +120,29 @@ export class MemoryPresence implements Presence {
     if (this.#ends.size > MOST_ENDS && oldest !== undefined) this.#ends.delete(oldest)
     this.#announce({ type: 'room_disbanded', room: name, epoch, reason: lastLeaver === undefined ? 'user_requested' : 'last_member_left' })
   }
+}
+
+/** Puts a member in, at a version of its own. */
+function put (room: Room, member: Member): void {
+  room.members.set(member.connection_id, member)
+  room.since.set(member.connection_id, ++room.version)
+}
+
+/** Takes a member out, at a version of its own. */
+function remove (room: Room, id: string): void {
+  room.members.delete(id)
+  room.since.delete(id)
+  room.version++
+}
+
+/** A member comes in again: over the instance that holds it, or over another one from now on. */
+function goOn (room: Room, { joined_at: joinedAt, instance: from }: Member, comer: NewMember): Entry {
+  if (from === comer.instance) {
+    room.version++
+    return snapshotOf(room)
+  }
+  put(room, { ...comer, joined_at: joinedAt })
+  return { ...snapshotOf(room), from }
 }
 
 function snapshotOf ({ epoch, version, members }: Room): Snapshot {

@@ -27,8 +27,16 @@ export interface Snapshot extends Position { readonly members: Member[] }
 /** What one version of a room changed. */
 export type RosterChange =
   | { readonly kind: 'joined', readonly version: number, readonly member: Member }
+  /** A member goes on over another instance; nobody has seen it leave. */
+  | { readonly kind: 'moved', readonly version: number, readonly member: Member }
   | { readonly kind: 'left', readonly version: number, readonly connectionId: string }
   | { readonly kind: 'disbanded', readonly version: number, readonly reason: DisbandReason }
+
+/** A room with a member that has just come in. */
+export interface Entry extends Snapshot {
+  /** The instance (its nonce) that held it until now: the change was a move, and that instance has to hear of it. Absent when it joined. */
+  readonly from?: string
+}
 
 /** A change of a room other than a join: which one it was, and the instances that hold a member after or because of it. */
 export interface Change extends Position {
@@ -63,11 +71,19 @@ export class NotDone extends Error {
 export interface Presence {
   /**
    * Puts a member into a room, creating the room where needed. One that is there already (the answer to its join was
-   * lost) stays, at a version of its own.
-   * @param limit the most members a room may have; 0 for no limit
+   * lost) stays, at a version of its own; one that another instance holds is taken over from it, as by `move`.
+   * @param limit the most members a room may have; 0 for no limit. One that is there already needs no place
    * @returns the room with its new member in it, or 'full'
    */
-  join (room: string, member: NewMember, limit: number): Promise<Snapshot | 'full'>
+  join (room: string, member: NewMember, limit: number): Promise<Entry | 'full'>
+
+  /**
+   * Has a member go on over the instance that asks, whoever held it: it keeps its time of joining, at a new version, so
+   * that neither a leave by its former holder nor the former holder's reaper takes it out.
+   * @param epoch the life in which it is a member
+   * @returns undefined when that life has ended, or it is no member of it any more
+   */
+  move (room: string, member: NewMember, epoch: string): Promise<Entry | undefined>
 
   /**
    * Takes a member out.
@@ -84,7 +100,8 @@ export interface Presence {
   disband (room: string, requester: string | undefined): Promise<Change | undefined>
 
   /**
-   * Makes a room hold exactly the given members of one instance, whatever has gone wrong before. The others' are left alone.
+   * Makes a room hold exactly the given members of one instance, whatever has gone wrong before. The others' are left
+   * alone, and so is a given member that another instance holds by now: it has gone on there.
    * @param instance the nonce of the caller
    * @param members its members, in the order they joined; none: it has none there any more
    * @param known what it knows of the room; undefined when it knows nothing

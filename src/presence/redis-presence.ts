@@ -3,7 +3,7 @@ import { eventsOf, type RedisClient } from '../redis/connections.ts'
 import type { Measure } from '../redis/measure.ts'
 import { nonceOf, noncesOf, type LeaseNames, type RedisLeases } from './redis-leases.ts'
 import { carryOut, withScripts, type Scripts } from './scripts.ts'
-import { NotDone, type Change, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
+import { NotDone, type Change, type Entry, type Member, type NewMember, type Position, type Presence, type Reconciled, type RosterChange, type Since, type Snapshot } from './presence.ts'
 
 /** How long a room outlives the last instance that renewed it, ms: the safety net for a cluster that died as a whole. */
 const ROOM_TTL_MS = 600_000
@@ -35,23 +35,38 @@ export class RedisPresence implements Presence {
     eventsOf(options.redis).on('-node', () => { this.#marks.clear() })
   }
 
-  async join (room: string, newcomer: NewMember, limit: number): Promise<Snapshot | 'full'> {
+  async join (room: string, newcomer: NewMember, limit: number): Promise<Entry | 'full'> {
+    const entry = await this.#enter('join', room, newcomer, limit, '')
+    if (entry === undefined) throw new Error('Redis answered a join as if it were a move')
+    return entry
+  }
+
+  async move (room: string, member: NewMember, epoch: string): Promise<Entry | undefined> {
+    const entry = await this.#enter('move', room, member, 0, epoch)
+    return entry === 'full' ? undefined : entry
+  }
+
+  /** @param life the epoch of the life in which it is to go on; '' for a join */
+  async #enter (operation: string, room: string, newcomer: NewMember, limit: number, life: string): Promise<Entry | 'full' | undefined> {
     const { names, leases } = this.#options
     const { connection_id: id } = newcomer
     const { holder, deadline } = leases // one lease for both: it may end in between
-    const answer = await this.#run('join', async () => {
+    const answer = await this.#run(operation, async () => {
       const marked = this.#mark(room, holder, deadline)
       if (this.#redis.isCluster) await marked // another node's: the order of sending says nothing
       const [joined, inSet] = await Promise.allSettled([
-        this.#redis.turnipJoin(names.room(room), id, jsonOf(newcomer), holder, limit, randomUUID(), ROOM_TTL_MS, names.lobby, room, deadline),
+        this.#redis.turnipJoin(names.room(room), id, jsonOf(newcomer), holder, limit, randomUUID(), ROOM_TTL_MS, names.lobby, room, deadline, life),
         marked
       ])
       if (joined.status === 'rejected') throw joined.reason
-      if (inSet.status === 'rejected' && joined.value !== 'late') throw new Error('It joined, but no reaper would know', { cause: inSet.reason })
+      if (inSet.status === 'rejected' && Array.isArray(joined.value)) throw new Error('It joined, but no reaper would know', { cause: inSet.reason })
       return joined.value
     })
     if (answer === 'late') throw new NotDone(LATE)
-    return answer === 'full' ? answer : snapshotOf(answer[2])
+    if (answer === 'full') return answer
+    if (answer === null) return undefined
+    const [,, fields, from] = answer
+    return { ...snapshotOf(fields), ...(from !== '' && { from }) }
   }
 
   async leave (room: string, connectionId: string, { epoch: knownEpoch, version: knownVersion }: Position): Promise<(Change & { emptied: boolean }) | undefined> {

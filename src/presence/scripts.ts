@@ -14,7 +14,7 @@ type Argument = string | number
 
 /** The scripts as they answer: bulk strings and integers. */
 export interface Scripts {
-  turnipJoin (key: string, ...args: Argument[]): Promise<'full' | 'late' | [epoch: string, version: string, fields: string[]]>
+  turnipJoin (key: string, ...args: Argument[]): Promise<null | 'full' | 'late' | [epoch: string, version: string, fields: string[], from: string]>
   turnipLeave (key: string, tombstones: string, ...args: Argument[]): Promise<null | [epoch: string, version: number, emptied: number, holders: string]>
   turnipDisband (key: string, tombstones: string, ...args: Argument[]): Promise<null | 'late' | [epoch: string, version: number, holders: string]>
   turnipReconcile (key: string, tombstones: string, ...args: Argument[]): Promise<

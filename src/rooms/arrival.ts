@@ -11,8 +11,8 @@ const WAITING_BYTES = 1024 * 1024
 /** One life of a room. */
 export interface Life { readonly room: string, readonly epoch: string }
 
-/** A peer in its new place, and the room as it is at this version. Its seat keeps what comes from there on. */
-export interface Moved { readonly seat: Seat, readonly version: number, readonly members: MemberInfo[] }
+/** A peer in its new place since this version of the room, and the whole of the room then. Its seat keeps what comes from there on. */
+export interface Moved { readonly seat: Seat, readonly version: number, readonly whole: { readonly version: number, readonly members: MemberInfo[] } }
 
 /** What the old holder of a session gives to the new one. */
 export interface GivenUp {
@@ -41,12 +41,18 @@ export class Arrival {
   #waiting: Frame[] | undefined = []
   #waitingBytes = 0
   #isDone = false
+  /** Instances that have said so before its seat was known. */
+  readonly #passed = new Set<string>()
   #isOver = false
   #late: NodeJS.Timeout | undefined
+  /** Resolves when nothing more comes over the old holder. */
+  readonly finished: Promise<void>
+  #onFinished: () => void = () => {}
 
   constructor (given: GivenUp, owner: ArrivalOwner) {
     this.given = given
     this.#owner = owner
+    this.finished = new Promise(resolve => { this.#onFinished = resolve })
   }
 
   /**
@@ -62,6 +68,7 @@ export class Arrival {
     this.#peer = peer
     if (moved === 'nowhere') this.#isDone = true
     else this.#moved = moved
+    for (const instance of this.#passed) this.#moved?.seat.passesOver?.delete(instance)
     return true
   }
 
@@ -70,14 +77,19 @@ export class Arrival {
     const frames = this.#waiting ?? []
     this.#waiting = undefined
     for (const frame of frames) this.#peer?.send(frame)
-    if (this.#isDone) this.#finish(false)
-    else this.#late = setTimeout(() => { this.#finish(true) }, FORWARDED_MS)
+    this.#late = setTimeout(() => { this.#finish(true) }, FORWARDED_MS)
+    this.#look()
+  }
+
+  #look (): void {
+    if (this.#waiting === undefined && this.#isDone && (this.#moved?.seat.passesOver?.size ?? 0) === 0) this.#finish(false)
   }
 
   /** It cannot go on here. */
   abort (): void {
     this.#isOver = true
     this.#owner.over()
+    this.#onFinished()
     this.#owner.abort()
   }
 
@@ -94,7 +106,14 @@ export class Arrival {
   /** All that had to be forwarded is here. */
   done (): void {
     this.#isDone = true
-    if (this.#waiting === undefined) this.#finish(false)
+    this.#look()
+  }
+
+  /** An instance sends straight to here from now on. */
+  passed (instance: string): void {
+    this.#passed.add(instance)
+    this.#moved?.seat.passesOver?.delete(instance)
+    this.#look()
   }
 
   /** The room speaks for itself from now on. @param isLate something may be missing: the whole of the room makes up for it */
@@ -103,13 +122,19 @@ export class Arrival {
     this.#isOver = true
     clearTimeout(this.#late)
     this.#owner.over()
+    this.#speak(isLate)
+    this.#onFinished()
+  }
+
+  #speak (isLate: boolean): void {
     const peer = this.#peer
     if (peer === undefined || this.#moved === undefined) return
-    const { seat, version, members } = this.#moved
+    const { seat, version, whole } = this.#moved
     const { room } = seat.roster
     peer.send(frameOf(isLate
-      ? { type: 'resynced', room, version, data: { room, members } }
+      ? { type: 'resynced', room, version: whole.version, data: { room, members: whole.members } }
       : { type: 'user_resumed', room, version, data: infoOf(peer) }))
+    seat.passesOver = undefined
     seat.release()
   }
 }

@@ -12,8 +12,7 @@ import { Handovers, type HandoverRooms } from './handover.ts'
 import { decodeRecord } from './record.ts'
 import { Reconciler, type DoubtCause, type Leaver } from './reconciler.ts'
 import { Relay } from './relay.ts'
-import type { Roster } from './roster.ts'
-import type { Seat } from './seat.ts'
+import type { RosterOwner } from './roster-owner.ts'
 import { Tenure } from './tenure.ts'
 import { Upkeep } from './upkeep.ts'
 
@@ -35,9 +34,7 @@ export interface ClusterOptions {
 }
 
 /** What a cluster reports to its owner. */
-export interface ClusterOwner extends HandoverRooms {
-  /** A life has ended by a disband; the seats were told. */
-  onDisbanded (roster: Roster, seats: readonly Seat[]): void
+export interface ClusterOwner extends Omit<RosterOwner, 'onGap'>, HandoverRooms {
   onLobby (event: LobbyEvent): void
 }
 
@@ -78,7 +75,15 @@ export class Cluster {
         hub.release(roster)
         owner.onDisbanded(roster, seats)
         this.releaseUnused(roster.room)
-      }
+      },
+      onMoved: (roster, move) => {
+        this.handovers.moved(move, roster.instances)
+        owner.onMoved(roster, move)
+        if (move.seat === undefined) return
+        hub.release(roster)
+        this.releaseUnused(roster.room)
+      },
+      onReplaced: (roster, seat) => { owner.onReplaced(roster, seat) }
     })
     const { leaseMs } = leases ?? {}
     const reconciler = this.#reconciler = new Reconciler({
@@ -114,7 +119,7 @@ export class Cluster {
       onRecord: (bytes, origin) => {
         if (isHandover(bytes)) return this.handovers.receive(bytes, origin)
         const record = decodeRecord(bytes)
-        this.hub.receive(record)
+        this.hub.receive(record, origin)
         if (record.kind === 'data') this.handovers.relayed(record, origin)
       },
       onLobby: event => { this.#owner.onLobby(event) },

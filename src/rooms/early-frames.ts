@@ -1,7 +1,7 @@
 import type { Frame } from '../protocol/frame.ts'
 
 /** A relayed frame that waits for a join to be applied: its sender's, or one of ours that it is also for. */
-export interface EarlyFrame { readonly sender: string, readonly targets: readonly string[], readonly frame: Frame }
+export interface EarlyFrame { readonly sender: string, readonly targets: readonly string[], readonly frame: Frame, readonly origin: string | undefined }
 
 /** The most bytes that wait. A gap lasts a second or so at the most; what comes beyond is lost. */
 const LIMIT_BYTES = 1024 * 1024

@@ -12,7 +12,7 @@ import { Arrival, type GivenUp, type Life, type Moved } from './arrival.ts'
 import { decodeHandover, encodeForwarded, encodeMessage, type HandoverMessage } from './handover-record.ts'
 import type { Peer } from './peer.ts'
 import type { DataRecord } from './record.ts'
-import type { Seat } from './seat.ts'
+import type { Move } from './roster-owner.ts'
 
 /** How long a client waits for the holder of its session, ms; after that it is a new one. */
 const ANSWER_MS = 2000
@@ -44,9 +44,6 @@ export interface HandoverRooms {
   isWatching (peer: Peer): boolean
   watch (peer: Peer, on: boolean): Promise<void>
 }
-
-/** A member has gone on over another instance, as a roster here learns. */
-export interface Move { readonly connectionId: string, readonly version: number, readonly from: string, readonly to: string, readonly seat: Seat | undefined }
 
 /** A connection that goes on elsewhere, and what still reaches it here. */
 interface Departure {
@@ -132,19 +129,15 @@ export class Handovers {
   /**
    * A roster here knows that a member has moved.
    * @param others the other instances that its room lives on
-   * @returns whether the move was a hand-over from here, and its old peer need not be told
    */
-  moved ({ connectionId, version, from }: Move, others: Iterable<string>): boolean {
+  moved ({ connectionId, version, from, to }: Move, others: Iterable<string>): void {
     const { nonce } = this.#broker
-    if (from !== nonce) {
-      this.#broker.send(from, encodeMessage({ kind: 'passed', connection_id: connectionId, version }))
-      return false
-    }
+    const passed = encodeMessage({ kind: 'passed', connection_id: connectionId, version })
+    for (const instance of [from, to]) if (instance !== undefined && instance !== nonce) this.#broker.send(instance, passed)
     const departure = this.#departures.get(connectionId)
-    if (departure === undefined) return false
+    if (departure === undefined || from !== nonce) return
     departure.awaited = new Set(others)
     this.#look(connectionId, departure)
-    return true
   }
 
   /** Waits until nothing has to be forwarded any more. */
@@ -153,6 +146,7 @@ export class Handovers {
   }
 
   async #giveUp ({ request, key, seen, user_id: userId, connection_id: connectionId }: HandoverMessage & { kind: 'ask' }, to: string): Promise<void> {
+    await this.#arrivals.get(connectionId)?.finished // it has come here only just
     const leaving = await this.#holder?.giveUp({ key, seen, userId, connectionId })
     // What the client said here must not come behind what it says there.
     if (leaving !== undefined) await this.#broker.settled()
@@ -171,7 +165,9 @@ export class Handovers {
     const isSent = this.#broker.send(to, encodeMessage(message, missed))
     if (!isSent || life === undefined) return leaving.end()
     const timer = setTimeout(() => { this.#end(connectionId) }, FORWARD_MS)
-    this.#departures.set(connectionId, { leaving, to, life, passed: new Set(), awaited: undefined, timer })
+    const passed = new Set<string>()
+    if (peer.seat !== undefined) peer.seat.passesOver = passed
+    this.#departures.set(connectionId, { leaving, to, life, passed, awaited: undefined, timer })
   }
 
   #given ({ request, username, received, view, room, watching }: HandoverMessage & { kind: 'given' }, missed: Frame[], from: string): void {
@@ -192,6 +188,7 @@ export class Handovers {
   }
 
   #passed (connectionId: string, origin: string): void {
+    this.#arrivals.get(connectionId)?.passed(origin)
     const departure = this.#departures.get(connectionId)
     if (departure === undefined) return
     departure.passed.add(origin)

@@ -1,12 +1,13 @@
-import type { Snapshot } from '../presence/presence.ts'
+import type { Entry } from '../presence/presence.ts'
 import type { ChangeRecord, DataRecord } from './record.ts'
-import { Roster, type RosterOwner } from './roster.ts'
+import { Roster } from './roster.ts'
+import type { RosterOwner } from './roster-owner.ts'
 
 /** The most bytes of relayed frames that wait for one room's join to be answered, a round trip. What comes beyond is lost. */
 const PENDING_BYTES = 1024 * 1024
 
 /** Joins of one room whose answer is under way, what the inbox brought for it meanwhile, and who waits for the last of them. */
-interface Arrival { joins: number, records: Array<DataRecord | ChangeRecord>, bytes: number, onDone: Array<() => void> }
+interface Arrival { joins: number, records: Array<{ record: DataRecord | ChangeRecord, origin: string | undefined }>, bytes: number, onDone: Array<() => void> }
 
 /**
  * The rooms of this instance, those that a peer of ours is in. A room has a roster a life: while the end of one life is
@@ -51,7 +52,7 @@ export class Hub {
     const { records } = arrival
     arrival.records = []
     arrival.bytes = 0
-    for (const record of records) this.receive(record)
+    for (const { record, origin } of records) this.receive(record, origin)
     if (arrival.joins > 0) return
     for (const roster of this.lives(room)) this.release(roster)
     for (const done of arrival.onDone) done()
@@ -63,17 +64,15 @@ export class Hub {
     return arrival && new Promise(resolve => { arrival.onDone.push(resolve) })
   }
 
-  /** @returns the roster of a life; made from the snapshot, without its last change, where this instance had none */
-  open (room: string, snapshot: Snapshot, joiner: string): Roster {
+  /** @returns the roster of a life; made from the store's answer, without its last change, where this instance had none */
+  open (room: string, { epoch, version, members, from }: Entry, comer: string): Roster {
     const lives = this.#rooms.get(room) ?? []
-    const known = lives.find(({ epoch }) => epoch === snapshot.epoch)
+    const known = lives.find(life => life.epoch === epoch)
     if (known !== undefined) return known
-    const before = {
-      epoch: snapshot.epoch,
-      version: snapshot.version - 1,
-      members: snapshot.members.filter(member => member.connection_id !== joiner)
-    }
-    const roster = new Roster(room, before, this.#self, this.#owner)
+    const before = from === undefined
+      ? members.filter(({ connection_id: id }) => id !== comer)
+      : members.map(member => member.connection_id === comer ? { ...member, instance: from } : member)
+    const roster = new Roster(room, { epoch, version: version - 1, members: before }, this.#self, this.#owner)
     this.#rooms.set(room, [...lives, roster])
     return roster
   }
@@ -86,13 +85,13 @@ export class Hub {
     else this.#rooms.delete(roster.room)
   }
 
-  /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. */
-  receive (record: DataRecord | ChangeRecord): void {
+  /** A record from another instance, or a change brought about here. One for a room without members here comes too late and is dropped. @param origin the instance */
+  receive (record: DataRecord | ChangeRecord, origin?: string): void {
     const roster = this.lives(record.room).find(({ epoch }) => epoch === record.epoch)
     if (roster === undefined) {
-      this.#hold(record)
+      this.#hold(record, origin)
     } else if (record.kind === 'data') {
-      roster.deliver(record.sender, record.targets, record.frame)
+      roster.deliver(record.sender, record.targets, record.frame, origin)
     } else {
       roster.receive(record.change)
       this.release(roster)
@@ -100,10 +99,10 @@ export class Hub {
   }
 
   /** Keeps a record for a join that is under way, if there is one. */
-  #hold (record: DataRecord | ChangeRecord): void {
+  #hold (record: DataRecord | ChangeRecord, origin: string | undefined): void {
     const arrival = this.#arrivals.get(record.room)
     if (arrival === undefined) return
     if (record.kind === 'data') arrival.bytes += record.frame.length
-    if (record.kind === 'change' || arrival.bytes <= PENDING_BYTES) arrival.records.push(record)
+    if (record.kind === 'change' || arrival.bytes <= PENDING_BYTES) arrival.records.push({ record, origin })
   }
 }

@@ -4,7 +4,7 @@
  * has been made to hold exactly the members that sit here, and the roster holds what the store does.
  */
 import type { Broker } from '../broker/broker.ts'
-import type { Position, Presence, Reconciled, Since } from '../presence/presence.ts'
+import type { Member, Position, Presence, Reconciled, Since } from '../presence/presence.ts'
 import type { Hub } from './hub.ts'
 import type { Relay } from './relay.ts'
 import type { Roster } from './roster.ts'
@@ -185,6 +185,7 @@ export class Reconciler {
         if (this.isRebuilding) return goOnDoubting()
       }
       this.#takeOver(doubt, roster, found)
+      if (found.kind === 'held' && this.#hasOutstayed(members, found.snapshot.members, roster)) doubt.isStale = true
       if (found.kind === 'disbanded') { // nothing was said of what came after that life
         doubt.known = undefined
         doubt.leavers.unshift(...leavers)
@@ -221,6 +222,14 @@ export class Reconciler {
       }
     }
     if (roster !== undefined) hub.release(roster)
+  }
+
+  /** Whether the store was told of a member that has gone on elsewhere meanwhile, and has put it back: nobody else would take it out. */
+  #hasOutstayed (told: readonly Member[], stored: readonly Member[], roster: Roster | undefined): boolean {
+    const { nonce } = this.#options.broker
+    const ours = new Set(roster?.ours().map(({ connection_id: id }) => id))
+    const isTold = new Set(told.map(({ connection_id: id }) => id))
+    return stored.some(({ connection_id: id, instance }) => instance === nonce && isTold.has(id) && !ours.has(id))
   }
 
   #end (doubt: Doubt): void {

@@ -40,7 +40,7 @@ const version = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
 const text = Type.String()
 /** Checked before a roster counts a version: half a change would leave it with members it does not know. */
 const changes = Compile(Type.Union([
-  Type.Object({ kind: Type.Literal('joined'), version, member: Type.Object({ connection_id: text, user_id: text, username: text, instance: text, joined_at: Type.Number() }) }),
+  Type.Object({ kind: Type.Enum(['joined', 'moved']), version, member: Type.Object({ connection_id: text, user_id: text, username: text, instance: text, joined_at: Type.Number() }) }),
   Type.Object({ kind: Type.Literal('left'), version, connectionId: text }),
   Type.Object({ kind: Type.Literal('disbanded'), version, reason: Type.Enum(['last_member_left', 'user_requested']) })
 ]))

@@ -4,7 +4,7 @@ import type { MemberInfo } from '../protocol/messages.ts'
 import type { Seat } from './seat.ts'
 
 /** A member, and its seat when it sits here. */
-interface Resident { readonly member: Member, seat: Seat | undefined }
+interface Resident { member: Member, seat: Seat | undefined }
 
 /** The members of one room, wherever they sit, and on which other instances they do. */
 export class Residents {
@@ -27,6 +27,8 @@ export class Residents {
 
   has (id: string): boolean { return this.#byId.has(id) }
   seatOf (id: string): Seat | undefined { return this.#byId.get(id)?.seat }
+  /** Where a member sits: an instance's nonce; undefined when it is no member. */
+  instanceOf (id: string): string | undefined { return this.#byId.get(id)?.member.instance }
 
   /** As clients are told of them, in the order they joined. @param except a connection_id to leave out */
   infos (except?: string): MemberInfo[] {
@@ -62,22 +64,23 @@ export class Residents {
       members.every(({ connection_id: id, instance }) => this.#byId.get(id)?.member.instance === instance)
   }
 
+  /** Adds a member, or has one that is known sit where it does by now; its seat here is the caller's to take away. */
   add (member: Member): void {
-    this.#byId.set(member.connection_id, { member, seat: undefined })
-    if (member.instance === this.#self) return
-    this.#remote ??= new Map()
-    this.#remote.set(member.instance, (this.#remote.get(member.instance) ?? 0) + 1)
+    const known = this.#byId.get(member.connection_id)
+    if (known === undefined) {
+      this.#byId.set(member.connection_id, { member, seat: undefined })
+    } else {
+      this.#count(known.member.instance, -1)
+      known.member = member
+    }
+    this.#count(member.instance, 1)
   }
 
   remove (id: string): Member | undefined {
     const resident = this.#byId.get(id)
     if (resident === undefined) return undefined
     this.#byId.delete(id)
-    const { instance } = resident.member
-    const others = (this.#remote?.get(instance) ?? 0) - 1
-    if (others > 0) this.#remote?.set(instance, others)
-    else this.#remote?.delete(instance)
-    if (this.#remote?.size === 0) this.#remote = undefined
+    this.#count(resident.member.instance, -1)
     return resident.member
   }
 
@@ -87,5 +90,13 @@ export class Residents {
     if (resident === undefined) return false
     resident.seat = seat
     return true
+  }
+
+  #count (instance: string, difference: number): void {
+    if (instance === this.#self) return
+    const sum = (this.#remote?.get(instance) ?? 0) + difference
+    if (sum > 0) (this.#remote ??= new Map()).set(instance, sum)
+    else this.#remote?.delete(instance)
+    if (this.#remote?.size === 0) this.#remote = undefined
   }
 }

@@ -7,17 +7,20 @@
  * turn in which the store answered it.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { NotDone, type NewMember, type Presence, type RosterChange } from '../presence/presence.ts'
-import { frameOf, type Frame } from '../protocol/frame.ts'
-import { ROOM_NAME, type ClientMessageOf, type DisbandReason, type MemberInfo, type RequestId } from '../protocol/messages.ts'
+import { NotDone, type Presence } from '../presence/presence.ts'
+import { frameOf } from '../protocol/frame.ts'
+import { ROOM_NAME, type ClientMessageOf, type MemberInfo, type RequestId } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
+import { disbandedFrame } from './audience.ts'
 import { Cluster, type ClusterOptions, type RoomLog, type Standing } from './cluster.ts'
+import { answerOf, Entrance } from './entrance.ts'
 import { mayWatch, opens } from './identity.ts'
-import type { Arrival } from './arrival.ts'
+import type { Arrival, Life, Moved } from './arrival.ts'
 import type { SessionAsk, SessionHolder } from './handover.ts'
-import { infoOf, type Peer } from './peer.ts'
+import type { Peer } from './peer.ts'
 import { GAP_MS, type Leaver } from './reconciler.ts'
-import { Seat } from './seat.ts'
+import type { Roster } from './roster.ts'
+import type { Seat } from './seat.ts'
 import { Watchers } from './watchers.ts'
 
 export interface RoomServiceOptions extends ClusterOptions {
@@ -31,23 +34,22 @@ interface RoomCounts { joins: number, leaves: number }
 export class RoomService {
   readonly counts: RoomCounts = { joins: 0, leaves: 0 }
   readonly #presence: Presence
-  readonly #nonce: string
   readonly #log: RoomLog
   readonly #maxMembers: number
   readonly #cluster: Cluster
   readonly #watchers: Watchers
+  readonly #entrance: Entrance
   readonly #underWay = new Set<Promise<void>>()
 
   constructor ({ maxMembers, ...options }: RoomServiceOptions) {
     const { presence, broker, log } = options
     this.#presence = presence
-    this.#nonce = broker.nonce
     this.#log = log
     this.#maxMembers = maxMembers
     this.#watchers = new Watchers(on => broker.hearLobby(on))
     this.#cluster = new Cluster(options, {
       onLobby: event => { this.#watchers.announce(event) },
-      move: async () => undefined,
+      move: async (peer, life) => await this.move(peer, life),
       isWatching: peer => this.#watchers.has(peer),
       watch: async (peer, on) => { await this.watch(peer, on) },
       onDisbanded: (roster, seats) => {
@@ -55,8 +57,11 @@ export class RoomService {
           if (seat.peer.seat === seat) seat.peer.seat = undefined
           this.#watchers.left(seat.peer, roster, true)
         }
-      }
+      },
+      onMoved: (roster, { seat }) => { if (seat !== undefined) this.#supersede(roster, seat) },
+      onReplaced: (roster, seat) => { this.#supersede(roster, seat) }
     })
+    this.#entrance = new Entrance(this.#cluster, this.#watchers, broker.nonce)
   }
 
   /** Rooms that have a member on this instance. */
@@ -137,43 +142,41 @@ export class RoomService {
       previous.confirm(id)
       return
     }
-    await this.#ready(room)
-    this.#cluster.hub.expect(room)
-    let seat: Seat
-    let seated: Promise<void>
-    let late: NodeJS.Timeout | undefined
-    try {
-      const newcomer: NewMember = { ...infoOf(peer), instance: this.#nonce }
-      const snapshot = await this.#ask(this.#presence.join(room, newcomer, this.#maxMembers).catch((error: unknown) => {
-        if (!(error instanceof NotDone)) this.#cluster.doubt(room) // it may have happened all the same
-        throw error
-      }))
-      if (snapshot === 'full') throw new Refusal('room_full')
-      const member = snapshot.members.find(({ connection_id: other }) => other === peer.id)
-      if (member === undefined) throw new Refusal('internal', undefined, { cause: new Error('the store answered a join without its member') })
-      const { epoch, version } = snapshot
-      const change: RosterChange = { kind: 'joined', version, member }
-      this.#cluster.relay.change(snapshot.members.map(({ instance }) => instance), room, epoch, change)
-      const roster = this.#cluster.hub.open(room, snapshot, peer.id)
-      seat = new Seat(peer, roster, peer.seat !== undefined)
-      this.#watchers.moving(peer, epoch)
-      seated = new Promise(resolve => {
-        roster.receive(change, seat, () => { seat.confirm(id); resolve() })
-      })
-      if (roster.hasGap) late = setTimeout(() => { if (roster.hasGap) roster.adopt(snapshot) }, GAP_MS) // the join does not wait for a lost change
-      this.counts.joins++
-    } finally {
-      this.#cluster.hub.arrived(room)
-      this.#cluster.releaseUnused(room)
-    }
-    await seated
-    clearTimeout(late)
+    const entered = await this.#entrance.enter(peer, {
+      room,
+      isHeld: previous !== undefined,
+      ask: async member => await this.#presence.join(room, member, this.#maxMembers),
+      onSeated: seat => { seat.confirm(id) }
+    })
+    if (entered === 'full') throw new Refusal('room_full')
+    if (entered === undefined) throw new Refusal('internal')
+    const { seat } = entered
+    this.counts.joins++
     if (peer.seat !== undefined) await this.leave(peer) // it has none if that room was disbanded meanwhile
-    if (!seat.roster.ended) {
-      peer.seat = seat
-      this.#watchers.entered(peer, seat.roster.epoch)
-    }
+    this.#entrance.sit(peer, seat)
     seat.release()
+  }
+
+  /**
+   * Has a peer go on as the member that it is: its client's connection was held by another instance until now. It is sent
+   * nothing by itself; what the room sends after the move waits in the seat until its `release`.
+   * @param life the room and the epoch of the life that it is a member of
+   * @returns its seat, the version of the move, and the room as it was then; undefined when that life or its membership has ended
+   * @throws Refusal unavailable
+   */
+  async move (peer: Peer, { room, epoch }: Life): Promise<Moved | undefined> {
+    let whole = { version: 0, members: [] as MemberInfo[] }
+    const entered = await this.#entrance.enter(peer, {
+      room,
+      isHeld: true,
+      ask: async member => await this.#presence.move(room, member, epoch),
+      onSeated: (seat, version) => {
+        whole = { version: seat.roster.version, members: seat.roster.members() }
+        seat.passesOver = new Set(seat.roster.instances) // what they say to all comes over the old holder, until they know
+        if (whole.version !== version) seat.resync()
+      }
+    })
+    return entered !== undefined && entered !== 'full' && this.#entrance.sit(peer, entered.seat) ? { ...entered, whole } : undefined
   }
 
   /**
@@ -238,7 +241,7 @@ export class RoomService {
    */
   async members (room: string): Promise<MemberInfo[]> {
     if (!ROOM_NAME.test(room)) throw new Refusal('room_invalid')
-    const snapshot = await this.#ask(this.#presence.snapshot(room))
+    const snapshot = await answerOf(this.#presence.snapshot(room))
     return (snapshot?.members ?? []).map(({ instance, ...info }) => info)
   }
 
@@ -248,7 +251,7 @@ export class RoomService {
    */
   async watch (peer: Peer, on: boolean): Promise<void> {
     if (!mayWatch(peer.identity)) throw new Refusal('forbidden', 'Watching needs a rooms claim in the token, or the role admin')
-    await this.#ask(on ? this.#watchers.add(peer) : this.#watchers.remove(peer))
+    await answerOf(on ? this.#watchers.add(peer) : this.#watchers.remove(peer))
   }
 
   /** Takes a peer out of its seat at once, and out of the store as soon as that can be. Never rejects. */
@@ -286,9 +289,17 @@ export class RoomService {
     }
   }
 
+  /** A member goes on over another connection: the one that it had is in no room, and is done. */
+  #supersede (roster: Roster, seat: Seat): void {
+    const { peer } = seat
+    if (peer.seat === seat) peer.seat = undefined
+    this.#watchers.left(peer, roster, false)
+    peer.close(4409)
+  }
+
   async #disband (room: string, requester: string | undefined): Promise<boolean> {
-    await this.#ready(room)
-    const outcome = await this.#ask(this.#presence.disband(room, requester).catch((error: unknown) => {
+    await this.#entrance.ready(room)
+    const outcome = await answerOf(this.#presence.disband(room, requester).catch((error: unknown) => {
       if (!(error instanceof NotDone)) this.#cluster.doubt(room)
       throw error
     }))
@@ -296,23 +307,4 @@ export class RoomService {
     this.#cluster.pass(room, outcome.epoch, outcome.instances, { kind: 'disbanded', version: outcome.version, reason: 'user_requested' })
     return true
   }
-
-  /** @throws Refusal unavailable when a room cannot be changed at the moment */
-  async #ready (room: string): Promise<void> {
-    if (!await this.#cluster.ready(room)) throw new Refusal('unavailable')
-  }
-
-  /** Waits for the store. @throws Refusal unavailable when it does not answer or refuses */
-  async #ask<T> (answer: Promise<T>): Promise<T> {
-    try {
-      return await answer
-    } catch (error) {
-      if (error instanceof Refusal) throw error
-      throw new Refusal('unavailable', undefined, { cause: error })
-    }
-  }
-}
-
-function disbandedFrame (room: string, reason: DisbandReason): Frame {
-  return frameOf({ type: 'room_disbanded', data: { room, reason } })
 }

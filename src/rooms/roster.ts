@@ -3,23 +3,15 @@
  * instances it lives on. Changes are applied in the order of their versions, whatever order they arrive in, so every
  * local member sees each change once and without a gap. Everything here is synchronous.
  */
-import { frameOf, type Frame } from '../protocol/frame.ts'
+import type { Frame } from '../protocol/frame.ts'
 import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
 import { infoOfMember, type Member, type Position, type RosterChange, type Snapshot } from '../presence/presence.ts'
+import { Audience } from './audience.ts'
+import { comersOf, isEntry, isTooEarly, type Ahead, type Due } from './due.ts'
 import { EarlyFrames } from './early-frames.ts'
 import { Residents } from './residents.ts'
+import type { Move, RosterOwner } from './roster-owner.ts'
 import type { Seat } from './seat.ts'
-
-/** A change, and what to do for our own peer that brought it about once its turn has come. */
-interface Due { readonly change: RosterChange, readonly seat?: Seat, readonly settled?: () => void }
-
-/** What a roster reports to its owner. */
-export interface RosterOwner {
-  /** A change is missing: later ones wait for it. Called once, until the gap is closed. */
-  onGap (roster: Roster): void
-  /** The life has ended by a disband; the seats were told. */
-  onDisbanded (roster: Roster, seats: readonly Seat[]): void
-}
 
 export class Roster implements Position {
   readonly room: string
@@ -29,9 +21,8 @@ export class Roster implements Position {
   readonly #self: string
   readonly #owner: RosterOwner
   #residents: Residents
-  #seats: Seat[] = []
-  /** Changes that came before their turn, by version; absent while there are none. */
-  #ahead: Map<number, Due> | undefined
+  readonly #audience: Audience
+  #ahead: Ahead
   /** The store is being asked for the whole: until it answers, changes wait. */
   #suspended = false
   #early: EarlyFrames | undefined
@@ -44,6 +35,7 @@ export class Roster implements Position {
     this.#self = self
     this.#owner = owner
     this.#residents = new Residents(self, snapshot.members)
+    this.#audience = new Audience(this)
   }
 
   get epoch (): string { return this.#epoch }
@@ -51,11 +43,11 @@ export class Roster implements Position {
   get ended (): boolean { return this.#ended }
   get hasGap (): boolean { return this.#ahead !== undefined && !this.#suspended }
   /** The seats of the members that sit here. */
-  get seats (): readonly Seat[] { return this.#seats }
+  get seats (): readonly Seat[] { return this.#audience.seats }
 
   /** Whether a peer of ours sits here or waits for its turn to. Where none does, nobody tells this instance of changes. */
   get isAttended (): boolean {
-    return this.#seats.length > 0 || Array.from(this.#ahead?.values() ?? []).some(({ seat }) => seat !== undefined)
+    return this.seats.length > 0 || comersOf(this.#ahead).length > 0
   }
 
   /** Nonces of the other instances that hold members. */
@@ -71,9 +63,13 @@ export class Roster implements Position {
 
   /** The members that sit here or wait for their turn to. */
   ours (): Member[] {
-    const members = this.#residents.seated()
-    for (const { change, seat } of this.#ahead?.values() ?? []) if (change.kind === 'joined' && seat !== undefined) members.push(change.member)
-    return members
+    const members = [...this.#residents.seated(), ...comersOf(this.#ahead)]
+    return [...new Map(members.map(member => [member.connection_id, member])).values()] // some come in once more
+  }
+
+  /** Whether a seat is its member's place at present. */
+  isTaken (seat: Seat): boolean {
+    return this.#residents.seatOf(seat.peer.id) === seat
   }
 
   /**
@@ -98,13 +94,14 @@ export class Roster implements Position {
    * Sends a frame of a member to others that sit here.
    * @param sender its connection_id; one that is no member (any more) reaches nobody
    * @param targets connection_ids; empty: everybody but the sender
+   * @param origin the instance that it comes from; undefined: this one
    */
-  deliver (sender: string, targets: readonly string[], frame: Frame): void {
-    if (this.#ahead !== undefined && this.#isEarly(sender, targets)) {
-      this.#early ??= new EarlyFrames()
-      this.#early.hold({ sender, targets, frame })
+  deliver (sender: string, targets: readonly string[], frame: Frame, origin?: string): void {
+    if (this.#ahead !== undefined && (this.#early?.isFrom(sender) === true || isTooEarly(this.#ahead, sender, targets))) {
+      this.#early ??= new EarlyFrames() // nothing overtakes what its sender said before
+      this.#early.hold({ sender, targets, frame, origin })
     } else {
-      this.#hand(sender, targets, frame)
+      this.#hand(sender, targets, frame, origin)
     }
   }
 
@@ -115,9 +112,8 @@ export class Roster implements Position {
 
   /** Takes a seat away at once: nothing is sent to it any more. Its `left` follows when its version has come. */
   vacate (seat: Seat): void {
-    const at = this.#seats.indexOf(seat)
-    if (at >= 0) this.#seats.splice(at, 1)
-    this.#residents.seat(seat.peer.id, undefined)
+    this.#audience.remove(seat)
+    if (this.isTaken(seat)) this.#residents.seat(seat.peer.id, undefined)
   }
 
   /** The store was asked for the whole of the room: changes wait until `adopt` or `resume`. */
@@ -160,11 +156,8 @@ export class Roster implements Position {
   /** Ends a life that the store knows no more: it was disbanded, and word of it was lost. */
   end (reason: DisbandReason): void {
     this.#suspended = false
-    for (const due of this.#ahead?.values() ?? []) {
-      // One that waited to come in is told of the end as well.
-      if (due.change.kind === 'joined' && due.seat !== undefined) this.#residents.add(due.change.member)
-      this.#settle(due)
-    }
+    for (const comer of comersOf(this.#ahead)) this.#residents.add(comer) // one that waited to come in is told of the end as well
+    for (const due of this.#ahead?.values() ?? []) this.#settle(due)
     this.#ahead = undefined
     if (!this.#ended) this.#apply({ change: { kind: 'disbanded', version: this.#version + 1, reason } })
   }
@@ -180,8 +173,16 @@ export class Roster implements Position {
     this.#residents = new Residents(this.#self, snapshot.members)
     this.#epoch = snapshot.epoch
     this.#version = snapshot.version
-    for (const { connection_id: id } of snapshot.members) this.#residents.seat(id, known.seatOf(id))
-    this.#tellSnapshot()
+    const moves: Move[] = []
+    for (const { connection_id: id, instance: to } of snapshot.members) {
+      const seat = known.seatOf(id)
+      const from = known.instanceOf(id)
+      if (to === this.#self) this.#residents.seat(id, seat)
+      else if (seat !== undefined) this.#audience.remove(seat)
+      if (from !== undefined && from !== to) moves.push({ connectionId: id, version: snapshot.version, from, to, seat })
+    }
+    this.#audience.tellWhole()
+    for (const move of moves) this.#owner.onMoved(this, move)
     for (const [version, due] of this.#ahead ?? []) {
       if (isSameLife && version > this.#version) continue
       this.#ahead?.delete(version)
@@ -214,7 +215,7 @@ export class Roster implements Position {
   #conclude ({ change, seat, settled }: Due): void {
     if (seat !== undefined) this.#take(seat)
     settled?.()
-    if (change.kind === 'joined') this.#deliverEarly() // after the joiner was told that it is in
+    if (isEntry(change)) this.#deliverEarly() // after the joiner was told that it is in
   }
 
   #apply ({ change }: Due): void {
@@ -222,85 +223,70 @@ export class Roster implements Position {
     switch (change.kind) {
       case 'joined': {
         const { member } = change
-        if (this.#residents.has(member.connection_id)) {
-          this.#tellSnapshot() // it joined once more, as the first answer was lost: the version needs a frame all the same
-        } else {
-          this.#tellJoined(member)
-          this.#residents.add(member)
-        }
+        const isKnown = this.#residents.has(member.connection_id)
+        this.#residents.add(member)
+        if (isKnown) this.#audience.tellWhole() // it joined once more, as the first answer was lost: the version needs a frame all the same
+        else this.#audience.tellJoined(infoOfMember(member))
         break
       }
+      case 'moved': return this.#move(change.member)
       case 'left': {
         this.#deliverEarly(change.connectionId)
         const member = this.#residents.remove(change.connectionId)
-        if (member === undefined) this.#tellSnapshot() // gone already: the version needs a frame all the same
-        if (member === undefined || this.#seats.length === 0) break
-        const frame = frameOf({ type: 'user_left', room: this.room, version: change.version, data: infoOfMember(member) })
-        for (const other of this.#seats) other.send(frame)
+        if (member === undefined) this.#audience.tellWhole() // gone already: the version needs a frame all the same
+        else this.#audience.tellLeft(infoOfMember(member))
         break
       }
       case 'disbanded': {
-        for (const { sender, targets, frame } of this.#early?.take() ?? []) this.#hand(sender, targets, frame)
+        for (const { sender, targets, frame, origin } of this.#early?.take() ?? []) this.#hand(sender, targets, frame, origin)
         this.#ended = true
-        const message = { type: 'room_disbanded', data: { room: this.room, reason: change.reason } } as const
-        const frame = frameOf(message)
-        const seats = this.#seats
-        this.#seats = []
-        for (const seat of seats) seat.send(seat.requestId === undefined ? frame : frameOf({ ...message, id: seat.requestId }))
-        this.#owner.onDisbanded(this, seats)
+        this.#owner.onDisbanded(this, this.#audience.dismiss(change.reason))
         break
       }
     }
   }
 
+  #move (member: Member): void {
+    const { connection_id: id, instance: to } = member
+    const from = this.#residents.instanceOf(id)
+    const seat = to === this.#self ? undefined : this.#residents.seatOf(id)
+    if (seat !== undefined) this.vacate(seat)
+    this.#residents.add(member)
+    if (from === undefined) this.#audience.tellWhole() // nobody has heard of it: the version needs a frame all the same
+    else this.#audience.tellResumed(infoOfMember(member))
+    this.#owner.onMoved(this, { connectionId: id, version: this.#version, from, to, seat })
+  }
+
   #take (seat: Seat): void {
-    if (this.#ended || !this.#residents.seat(seat.peer.id, seat)) return
-    this.#seats.push(seat)
-  }
-
-  #tellJoined (member: Member): void {
-    if (this.#seats.length === 0) return
-    const data = infoOfMember(member)
-    const ready = frameOf({ type: 'ready', data })
-    const joined = frameOf({ type: 'user_joined', room: this.room, version: this.#version, data })
-    for (const other of this.#seats) {
-      other.send(ready)
-      other.send(joined)
+    const { id } = seat.peer
+    const to = this.#residents.instanceOf(id)
+    if (this.#ended || to === undefined) return
+    if (to !== this.#self) { // it has gone on elsewhere before its turn came
+      this.#owner.onMoved(this, { connectionId: id, version: this.#version, from: this.#self, to, seat })
+      return
     }
-  }
-
-  #tellSnapshot (): void {
-    if (this.#seats.length === 0) return
-    const frame = frameOf({ type: 'resynced', room: this.room, version: this.#version, data: { room: this.room, members: this.members() } })
-    for (const seat of this.#seats) seat.send(frame)
+    const former = this.#residents.seatOf(id)
+    if (former !== undefined) this.vacate(former)
+    this.#residents.seat(id, seat)
+    this.#audience.add(seat)
+    if (former !== undefined) this.#owner.onReplaced(this, former)
   }
 
   /** Sends a frame to those it is for that sit here. A sender that is no member reaches nobody. */
-  #hand (sender: string, targets: readonly string[], frame: Frame): void {
+  #hand (sender: string, targets: readonly string[], frame: Frame, origin: string | undefined): void {
     if (!this.#residents.has(sender)) return
     if (targets.length === 0) {
-      for (const seat of this.#seats) if (seat.peer.id !== sender) seat.send(frame)
+      for (const seat of this.seats) if (seat.peer.id !== sender && !(origin !== undefined && seat.passesOver?.has(origin) === true)) seat.send(frame)
     } else {
       for (const target of targets) this.#residents.seatOf(target)?.send(frame)
     }
   }
 
-  /** Whether a frame has to wait: its sender, or one of ours whom the sender knows already, has yet to come in. */
-  #isEarly (sender: string, targets: readonly string[]): boolean {
-    if (this.#early?.isFrom(sender) === true) return true // nothing overtakes what it said before
-    for (const { change, seat } of this.#ahead?.values() ?? []) {
-      if (change.kind !== 'joined') continue
-      const { connection_id: joiner } = change.member
-      if (joiner === sender || (seat !== undefined && (targets.length === 0 || targets.includes(joiner)))) return true
-    }
-    return false
-  }
-
   /** Hands over what waited, as far as it has to wait no longer. @param leaver whose frames go now, before it leaves */
   #deliverEarly (leaver?: string): void {
-    for (const { sender, targets, frame } of this.#early?.take() ?? []) {
-      if (sender === leaver) this.#hand(sender, targets, frame)
-      else this.deliver(sender, targets, frame)
+    for (const { sender, targets, frame, origin } of this.#early?.take() ?? []) {
+      if (sender === leaver) this.#hand(sender, targets, frame, origin)
+      else this.deliver(sender, targets, frame, origin)
     }
   }
 }

@@ -1,5 +1,6 @@
 import { frameOf, relayPrefix, type Frame } from '../protocol/frame.ts'
 import type { RequestId } from '../protocol/messages.ts'
+import { resyncedFrame } from './audience.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Roster } from './roster.ts'
 
@@ -12,6 +13,8 @@ export class Seat {
   readonly roster: Roster
   /** The `id` of a request of its own to end the room, to be repeated in the answer. */
   requestId: RequestId | undefined = undefined
+  /** Instances whose words to the whole room reach this member another way: it is on the move between two instances. */
+  passesOver: Set<string> | undefined = undefined
   #prefix: Buffer | undefined
   #held: Frame[] | undefined
   #heldBytes = 0
@@ -34,6 +37,11 @@ export class Seat {
     const { peer, roster: { room, version } } = this
     const data = { room, connection_id: peer.id, members: this.roster.members(peer.id) }
     this.send(frameOf({ type: 'joined', room, version, data, ...(id !== undefined && { id }) }))
+  }
+
+  /** Tells its peer the whole of the room, which it could not be told change by change. */
+  resync (): void {
+    this.send(resyncedFrame(this.roster))
   }
 
   send (frame: Frame): void {

@@ -22,7 +22,7 @@ export interface SessionOwner {
   /** A name counts no more. */
   spent (key: string): void
   /** None of its names does. */
-  ended (session: Session): void
+  ended (): void
 }
 
 /** A name of the session, and the numbers of both sides' frames at which its own count begins. */
@@ -98,7 +98,7 @@ export class Session {
   }
 
   end (): void {
-    this.#owner.ended(this)
+    this.#owner.ended()
   }
 
   #forget (count: number): void {

@@ -3,7 +3,7 @@ import type { Leaving, SessionAsk, SessionHolder } from '../rooms/handover.ts'
 import { opens, type Identity } from '../rooms/identity.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import type { Line } from './line.ts'
-import { Session, type Resumption, type SessionOwner, type SessionState } from './session.ts'
+import { Session, type Resumption, type SessionState } from './session.ts'
 import type { SessionClaim, SessionTokens } from './session-token.ts'
 
 /** What a client comes back with. */
@@ -18,7 +18,7 @@ export interface Claim {
  * The connections of this instance that outlive their sockets. A client that comes back goes on with its connection where
  * this instance has it, fetches it where another has, and otherwise is a new one.
  */
-export class Sessions implements SessionOwner, SessionHolder {
+export class Sessions implements SessionHolder {
   readonly #context: ConnectionContext
   readonly #tokens: SessionTokens
   readonly #nonce: string
@@ -79,16 +79,6 @@ export class Sessions implements SessionOwner, SessionHolder {
     }
   }
 
-  spent (key: string): void {
-    this.#byKey.delete(key)
-  }
-
-  ended (session: Session): void {
-    const connection = this.#byKey.get(session.key)
-    if (connection !== undefined && this.#byId.get(connection.id) === connection) this.#byId.delete(connection.id)
-    for (const key of session.keys) this.#byKey.delete(key)
-  }
-
   /** The session is one of this instance's, or was. */
   async #goOn (line: Line, identity: Identity, { key }: SessionClaim, seen: number): Promise<void> {
     const connection = this.#byKey.get(key)
@@ -124,8 +114,14 @@ export class Sessions implements SessionOwner, SessionHolder {
   }
 
   #create (identity: Identity, id?: string, state?: SessionState): { session: Session, connection: Connection } {
-    const session = new Session(this, state)
-    const connection = new Connection(identity, this.#context, { session, ...(id !== undefined && !this.#byId.has(id) && { id }) })
+    const session: Session = new Session({
+      spent: key => { this.#byKey.delete(key) },
+      ended: () => {
+        for (const key of session.keys) this.#byKey.delete(key)
+        if (this.#byId.get(connection.id) === connection) this.#byId.delete(connection.id)
+      }
+    }, state)
+    const connection: Connection = new Connection(identity, this.#context, { session, ...(id !== undefined && !this.#byId.has(id) && { id }) })
     this.#byKey.set(session.key, connection)
     this.#byId.set(connection.id, connection)
     return { session, connection }

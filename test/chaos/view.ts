@@ -72,6 +72,11 @@ export class View {
         assert.ok(!this.members.has(frame.data.connection_id), 'somebody known has joined')
         this.members.set(frame.data.connection_id, frame.data)
         break
+      case 'user_resumed':
+        this.#follow(frame)
+        assert.notEqual(frame.data.connection_id, this.#id, 'a member is told that it goes on')
+        assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, 'somebody unknown goes on')
+        break
       case 'user_left':
         this.#follow(frame)
         assert.notEqual(frame.data.connection_id, this.#id, 'a member is told of its own leave')

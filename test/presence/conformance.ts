@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import fc from 'fast-check'
 import type { LobbyEvent } from '../../src/broker/lobby-event.ts'
-import type { NewMember, Presence, Snapshot } from '../../src/presence/presence.ts'
+import type { Entry, NewMember, Presence, Snapshot } from '../../src/presence/presence.ts'
 
 /** One store, as two instances see it. */
 export interface PresenceKit {
@@ -21,10 +21,10 @@ export function member (id: string, instance = FIRST): NewMember {
 }
 
 /** A join that must succeed. */
-export async function joined (presence: Presence, room: string, newcomer: NewMember, limit = 0): Promise<Snapshot> {
-  const snapshot = await presence.join(room, newcomer, limit)
-  assert.notEqual(snapshot, 'full')
-  return snapshot as Snapshot
+export async function joined (presence: Presence, room: string, newcomer: NewMember, limit = 0): Promise<Entry> {
+  const entry = await presence.join(room, newcomer, limit)
+  assert.notEqual(entry, 'full')
+  return entry as Entry
 }
 
 /** A leave of the life that there is, by a member that knows all of it. */
@@ -84,6 +84,66 @@ export function testPresence (name: string, open: (t: TestContext) => Promise<Pr
     assert.deepEqual(await second.snapshot('r'), twice)
     assert.deepEqual(await leave(first, 'r', 'a'), { epoch: once.epoch, version: 3, emptied: true, instances: [] })
     assert.equal((await announced()).length, 2)
+  })
+
+  test(`${name}: a member that joins over another instance goes on there, in a full room too, and no room is born`, async t => {
+    const { first, second, announced } = await open(t)
+    const { epoch, members: [a] } = await joined(first, 'r', member('a'), 2)
+    const { members: [, b] } = await joined(first, 'r', member('b'), 2)
+    assert.ok(a && b)
+    const taken = await joined(second, 'r', member('a', SECOND), 2)
+    assert.deepEqual(taken, { epoch, version: 3, members: [{ ...a, instance: SECOND }, b], from: FIRST })
+    assert.deepEqual(await joined(second, 'r', member('a', SECOND), 2), { epoch, version: 4, members: taken.members }, 'the answer to that was lost')
+    assert.equal(await first.leave('r', 'a', { epoch, version: 2 }), undefined, 'its former holder knows nothing of it')
+    assert.deepEqual(idsOf(await first.snapshot('r') as Snapshot), ['a', 'b'])
+    assert.deepEqual(await first.leave('r', 'b', { epoch, version: 2 }), { epoch, version: 5, emptied: false, instances: [SECOND] })
+    assert.deepEqual(await second.leave('r', 'a', { epoch, version: 3 }), { epoch, version: 6, emptied: true, instances: [] })
+    assert.equal((await announced()).length, 2)
+  })
+
+  test(`${name}: a member moves from one instance to another, and back`, async t => {
+    const { first, second, announced } = await open(t)
+    const { epoch, members: [a] } = await joined(first, 'r', member('a'))
+    assert.ok(a)
+    assert.deepEqual(await second.move('r', member('a', SECOND), epoch), { epoch, version: 2, members: [{ ...a, instance: SECOND }], from: FIRST })
+    assert.deepEqual(await second.move('r', member('a', SECOND), epoch), { epoch, version: 3, members: [{ ...a, instance: SECOND }] }, 'once more')
+    assert.deepEqual(await first.move('r', member('a'), epoch), { epoch, version: 4, members: [a], from: SECOND })
+    assert.equal(await second.leave('r', 'a', { epoch, version: 3 }), undefined)
+    assert.deepEqual(await first.leave('r', 'a', { epoch, version: 4 }), { epoch, version: 5, emptied: true, instances: [] })
+    assert.equal((await announced()).length, 2)
+  })
+
+  test(`${name}: nobody moves who is no member, nor into another life`, async t => {
+    const { first, second, announced } = await open(t)
+    assert.equal(await second.move('r', member('a', SECOND), 'none'), undefined)
+    const { epoch } = await joined(first, 'r', member('a'))
+    const before = await joined(first, 'r', member('b'))
+    assert.equal(await second.move('r', member('stranger', SECOND), epoch), undefined)
+    await leave(first, 'r', 'a')
+    assert.equal(await second.move('r', member('a', SECOND), epoch), undefined)
+    await first.disband('r', 'b')
+    assert.equal(await second.move('r', member('b', SECOND), epoch), undefined)
+    await joined(first, 'r', member('b'))
+    assert.equal(await second.move('r', member('b', SECOND), epoch), undefined)
+    const after = await first.snapshot('r')
+    assert.deepEqual([after?.version, after?.members.map(({ instance }) => instance)], [1, [FIRST]])
+    assert.notEqual(after?.epoch, before.epoch)
+    assert.equal((await announced()).length, 3)
+  })
+
+  test(`${name}: reconciling leaves a member where it has gone on, whoever claims it`, async t => {
+    const { first, second } = await open(t)
+    const known = await joined(first, 'r', member('a'))
+    await joined(first, 'r', member('b'))
+    const taken = await second.move('r', member('a', SECOND), known.epoch)
+    assert.ok(taken)
+    const { from, ...snapshot } = taken
+    const claims = await first.reconcile('r', FIRST, snapshot.members.map(each => ({ ...each, instance: FIRST })), { epoch: known.epoch, version: 2 }, 'kept')
+    assert.deepEqual(claims, { kind: 'held', snapshot, changes: [], restored: false })
+    const gone = await first.reconcile('r', FIRST, [], snapshot, 'lapsed')
+    assert.ok(gone.kind === 'held')
+    assert.deepEqual(gone.changes, [{ kind: 'left', version: 4, connectionId: 'b' }])
+    assert.deepEqual(await second.leave('r', 'a', gone.snapshot), { epoch: known.epoch, version: 5, emptied: true, instances: [] })
   })
 
   test(`${name}: a room takes as many members as the limit says, and a refused join changes nothing`, async t => {

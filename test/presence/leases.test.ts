@@ -124,6 +124,28 @@ test('one that comes back after its lease has a holder of its own, whose members
   assert.deepEqual(await sleeper.leases.roomsOf(sleeper.leases.holder), ['r'])
 })
 
+test('a member that has gone on over another instance is not reaped with its former holder, nor claimed back by it', async t => {
+  const { instance } = await open(t)
+  const [sleeper, other] = [instance('sleeper:1'), instance('other:1', 60_000)]
+  for (const { leases } of [sleeper, other]) await leases.renew(false, false)
+  const { epoch } = await joined(sleeper.presence, 'r', member('a', 'sleeper:1'))
+  await joined(sleeper.presence, 'r', member('b', 'sleeper:1'))
+  const known = await joined(sleeper.presence, 'r', member('c', 'sleeper:1'))
+  assert.equal((await joined(other.presence, 'r', member('a', 'other:1'))).from, 'sleeper:1')
+  assert.equal((await other.presence.move('r', member('b', 'other:1'), epoch))?.from, 'sleeper:1')
+  assert.deepEqual(await other.leases.roomsOf(other.leases.holder), ['r'], 'its own reaper would know')
+  const [old = ''] = await reapable(other.leases)
+  const eviction = await other.leases.evict('r', old)
+  assert.deepEqual(eviction, { epoch, emptied: false, instances: ['other:1'], changes: [{ kind: 'left', connectionId: 'c', version: 6 }] })
+  assert.equal(await other.leases.evict('r', old), undefined)
+  await sleeper.leases.renew(false, false)
+  const found = await sleeper.presence.reconcile('r', 'sleeper:1', known.members, known, 'lapsed')
+  assert.ok(found.kind === 'held')
+  assert.deepEqual(found.snapshot.members.map(({ connection_id: id, instance }) => `${id} on ${instance}`), ['a on other:1', 'b on other:1', 'c on sleeper:1'])
+  for (const id of ['a', 'b']) assert.equal((await leave(other.presence, 'r', id))?.emptied, false)
+  assert.equal((await leave(sleeper.presence, 'r', 'c'))?.emptied, true)
+})
+
 test('one whose members were reaped with their room begins a new life of it', async t => {
   const { events, instance } = await open(t)
   const [sleeper, reaper] = [instance('sleeper:1'), instance('reaper:1', 60_000)]
@@ -175,6 +197,24 @@ test('several instances put a room back as it was, without a change; of who left
   assert.deepEqual(second.kind === 'held' && [second.snapshot.version, second.changes, second.snapshot.members], [3, [], [a, b]])
   const last = await one.presence.reconcile('r', 'one:1', [a], room, 'forgotten', ['gone'])
   assert.deepEqual(last.kind === 'held' && last.changes, [{ kind: 'left', connectionId: 'gone', version: 4 }])
+})
+
+test('of two instances that put one member back, the first has it', async t => {
+  const { redis, instance } = await open(t)
+  const [one, two] = [instance('one:1', 60_000), instance('two:1', 60_000)]
+  const { epoch } = await joined(one.presence, 'r', member('a', 'one:1'))
+  const moved = await two.presence.move('r', member('a', 'two:1'), epoch)
+  assert.ok(moved)
+  for (const [first, second] of [[one, two], [two, one]] as const) {
+    await redis.flushall()
+    const nonceOf = (of: typeof one): string => of === one ? 'one:1' : 'two:1'
+    const claim = (of: typeof one): typeof moved.members => moved.members.map(each => ({ ...each, instance: nonceOf(of) }))
+    const put = await first.presence.reconcile('r', nonceOf(first), claim(first), moved, 'forgotten')
+    assert.ok(put.kind === 'held' && put.restored)
+    const dropped = await second.presence.reconcile('r', nonceOf(second), claim(second), moved, 'forgotten')
+    assert.deepEqual(dropped, { ...put, restored: false })
+    assert.deepEqual(dropped.snapshot.members, claim(first))
+  }
 })
 
 test('a life that was restored and has ended since is not restored again', async t => {

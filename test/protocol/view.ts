@@ -73,6 +73,10 @@ export class View {
         assert.ok(!this.members.has(frame.data.connection_id), what)
         this.members.set(frame.data.connection_id, frame.data)
         break
+      case 'user_resumed': // who has moved is told of it too: its versions have no gap either
+        this.#follow(frame.room, frame.version, what)
+        assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, what)
+        break
       case 'user_left':
         this.#follow(frame.room, frame.version, what)
         assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, what)

@@ -4,14 +4,14 @@ import type { Broker, BrokerHandlers } from '../../src/broker/broker.ts'
 import { MemoryBroker, MemoryExchange } from '../../src/broker/memory-broker.ts'
 import { MemoryPresence } from '../../src/presence/memory-presence.ts'
 import type { Leases } from '../../src/presence/leases.ts'
-import type { Change, Member, NewMember, Position, Presence, Reconciled, Since, Snapshot } from '../../src/presence/presence.ts'
+import type { Change, Entry, Member, NewMember, Position, Presence, Reconciled, Since } from '../../src/presence/presence.ts'
 import type { ClientMessageOf } from '../../src/protocol/messages.ts'
 import { isHandover } from '../../src/rooms/handover-record.ts'
 import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/rooms/record.ts'
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 
-type Answers = { [name in 'join' | 'leave' | 'disband' | 'snapshot' | 'reconcile' | 'positions']: Awaited<ReturnType<Presence[name]>> }
+type Answers = { [name in 'join' | 'move' | 'leave' | 'disband' | 'snapshot' | 'reconcile' | 'positions']: Awaited<ReturnType<Presence[name]>> }
 
 /** The store as one instance reaches it: what it answers can be held up, refused or lost. */
 export class FaultyPresence implements Presence {
@@ -29,8 +29,12 @@ export class FaultyPresence implements Presence {
     this.renewEveryMs = renewEveryMs
   }
 
-  async join (room: string, member: NewMember, limit: number): Promise<Snapshot | 'full'> {
+  async join (room: string, member: NewMember, limit: number): Promise<Entry | 'full'> {
     return await this.#pass('join', room, async () => await this.#store.join(room, member, limit))
+  }
+
+  async move (room: string, member: NewMember, epoch: string): Promise<Entry | undefined> {
+    return await this.#pass('move', room, async () => await this.#store.move(room, member, epoch))
   }
 
   async leave (room: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined> {
@@ -41,7 +45,7 @@ export class FaultyPresence implements Presence {
     return await this.#pass('disband', room, async () => await this.#store.disband(room, requester))
   }
 
-  async snapshot (room: string): Promise<Snapshot | undefined> {
+  async snapshot (room: string): ReturnType<Presence['snapshot']> {
     return await this.#pass('snapshot', room, async () => await this.#store.snapshot(room))
   }
 

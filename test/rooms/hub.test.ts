@@ -23,7 +23,12 @@ const said = (epoch: string, sender: string, data: unknown): DataRecord => ({
 
 function create (): { hub: Hub, ended: Roster[] } {
   const ended: Roster[] = []
-  const hub: Hub = new Hub(HERE, { onGap: () => {}, onDisbanded: roster => { ended.push(roster); hub.release(roster) } })
+  const hub: Hub = new Hub(HERE, {
+    onGap: () => {},
+    onMoved: () => {},
+    onReplaced: () => {},
+    onDisbanded: roster => { ended.push(roster); hub.release(roster) }
+  })
   return { hub, ended }
 }
 

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import type { Member, RosterChange } from '../../src/presence/presence.ts'
 import { frameOf } from '../../src/protocol/frame.ts'
 import { Roster } from '../../src/rooms/roster.ts'
+import type { Move } from '../../src/rooms/roster-owner.ts'
 import { Seat } from '../../src/rooms/seat.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 
@@ -16,21 +17,26 @@ function member (id: string, instance = HERE, userId = id.split('/', 1)[0] ?? id
 
 const infoOf = (id: string): object => ({ connection_id: id, user_id: id, username: `Name of ${id}` })
 const joined = (version: number, id: string, instance = HERE): RosterChange => ({ kind: 'joined', version, member: member(id, instance) })
+const moved = (version: number, id: string, instance = HERE): RosterChange => ({ kind: 'moved', version, member: member(id, instance) })
 const left = (version: number, connectionId: string): RosterChange => ({ kind: 'left', version, connectionId })
 const disbanded = (version: number): RosterChange => ({ kind: 'disbanded', version, reason: 'user_requested' })
 const dataFrame = (from: string, data: unknown): Buffer =>
   frameOf({ type: 'data', from: { connection_id: from, user_id: from, username: from }, room: 'r', data })
 
-interface Kit { roster: Roster, gaps: number[], ended: Seat[][] }
+interface Kit { roster: Roster, gaps: number[], ended: Seat[][], moves: Move[], replaced: Seat[] }
 
 function create (version = 0, members: Member[] = []): Kit {
   const gaps: number[] = []
   const ended: Seat[][] = []
+  const moves: Move[] = []
+  const replaced: Seat[] = []
   const roster = new Roster('r', { epoch: 'e', version, members }, HERE, {
     onGap: ({ version }) => { gaps.push(version) },
-    onDisbanded: (_roster, seats) => { ended.push([...seats]) }
+    onDisbanded: (_roster, seats) => { ended.push([...seats]) },
+    onMoved: (_roster, move) => { moves.push(move) },
+    onReplaced: (_roster, seat) => { replaced.push(seat) }
   })
-  return { roster, gaps, ended }
+  return { roster, gaps, ended, moves, replaced }
 }
 
 /** Seats a peer as its join at a version does. */
@@ -339,4 +345,119 @@ test('members are listed as clients may see them', () => {
   const { roster } = create(2, [member('a'), member('b', THERE)])
   assert.deepEqual(roster.members('a'), [{ connection_id: 'b', user_id: 'b', username: 'Name of b', joined_at: 1000 }])
   assert.equal(roster.members().length, 2)
+})
+
+test('a move is told to all but the mover, changes nobody, and what is said to it goes to its new place', () => {
+  const kit = create(1, [member('x', THERE)])
+  const { peer } = take(kit, 2, 'a')
+  kit.roster.receive(moved(3, 'x', 'third:3'))
+  assert.deepEqual(peer.frames, [{ type: 'user_resumed', room: 'r', version: 3, data: infoOf('x') }])
+  assert.deepEqual([...kit.roster.instances], ['third:3'])
+  assert.deepEqual(kit.roster.resolve('x', 'a').map(({ instance }) => instance), ['third:3'])
+  assert.deepEqual(kit.roster.members().map(({ connection_id: id }) => id), ['x', 'a'], 'in the order they joined')
+  assert.deepEqual(kit.moves, [{ connectionId: 'x', version: 3, from: THERE, to: 'third:3', seat: undefined }])
+  kit.roster.deliver('x', ['a'], dataFrame('x', 1))
+  kit.roster.receive(left(4, 'x'))
+  assert.deepEqual(peer.types, ['user_resumed', 'data', 'user_left'])
+  assert.equal(kit.roster.isSpread, false)
+})
+
+test('one that moves away has no seat here any more and is told nothing', () => {
+  const kit = create()
+  const { peer: a } = take(kit, 1, 'a')
+  const { peer: b, seat } = take(kit, 2, 'b')
+  for (const peer of [a, b]) peer.clear()
+  kit.roster.receive(moved(3, 'b', THERE))
+  kit.roster.deliver('a', [], dataFrame('a', 1))
+  kit.roster.deliver('a', ['b'], dataFrame('a', 2))
+  kit.roster.receive(left(4, 'b'))
+  assert.deepEqual(b.frames, [])
+  assert.deepEqual(a.types, ['user_resumed', 'user_left'])
+  assert.deepEqual(kit.moves, [{ connectionId: 'b', version: 3, from: HERE, to: THERE, seat }])
+  assert.deepEqual(kit.roster.ours().map(({ connection_id: id }) => id), ['a'])
+})
+
+test('one that moves here is seated in its turn, and what is said to it before waits', () => {
+  const kit = create(1, [member('x', THERE)])
+  const { peer: a } = take(kit, 2, 'a')
+  const x = new RecordingPeer('x')
+  let settled = 0
+  kit.roster.receive(moved(4, 'x'), new Seat(x, kit.roster, false), () => { settled++ })
+  kit.roster.deliver('a', ['x'], dataFrame('a', 1))
+  assert.deepEqual([settled, kit.roster.isAttended, kit.roster.ours().length], [0, true, 2])
+  kit.roster.receive(joined(3, 'b', THERE))
+  assert.equal(settled, 1)
+  assert.deepEqual(a.types, ['ready', 'user_joined', 'user_resumed'])
+  assert.deepEqual(x.types, ['data'])
+  assert.deepEqual([...kit.roster.instances], [THERE])
+  kit.roster.receive(left(5, 'b'))
+  assert.equal(kit.roster.isSpread, false)
+  assert.deepEqual(x.types, ['data', 'user_left'])
+})
+
+test('a move of one that is not known here tells the whole of the room', () => {
+  const kit = create()
+  const { peer } = take(kit, 1, 'a')
+  kit.roster.receive(moved(2, 'x', THERE))
+  assert.deepEqual(peer.types, ['resynced'])
+  assert.deepEqual(kit.roster.members().map(({ connection_id: id }) => id), ['a', 'x'])
+  assert.deepEqual(kit.moves, [{ connectionId: 'x', version: 2, from: undefined, to: THERE, seat: undefined }])
+})
+
+test('a resync takes the seats of those away who sit elsewhere by now, of those too who wait for their turn', () => {
+  const kit = create()
+  const { peer: a } = take(kit, 1, 'a')
+  const { peer: b, seat: seatB } = take(kit, 2, 'b')
+  for (const peer of [a, b]) peer.clear()
+  const c = new RecordingPeer('c')
+  const seatC = new Seat(c, kit.roster, false)
+  let settled = 0
+  kit.roster.receive(joined(4, 'c'), seatC, () => { settled++ })
+  kit.roster.adopt({ epoch: 'e', version: 6, members: [member('a'), member('b', THERE), member('c', THERE)] })
+  assert.deepEqual([a.types, b.types, c.types, settled], [['resynced'], [], [], 1])
+  assert.deepEqual(kit.moves, [seatB, seatC].map(seat => ({ connectionId: seat.peer.id, version: 6, from: HERE, to: THERE, seat })))
+  assert.deepEqual(kit.roster.seats.map(({ peer }) => peer.id), ['a'])
+  assert.deepEqual([...kit.roster.instances], [THERE])
+  assert.equal(kit.roster.isTaken(seatC), false)
+})
+
+test('of two peers with one connection_id the later one has the seat', () => {
+  const kit = create()
+  const { seat: former, peer } = take(kit, 1, 'a')
+  const { seat, peer: later } = take(kit, 2, 'a')
+  peer.clear()
+  assert.deepEqual(kit.roster.seats, [seat])
+  assert.deepEqual(kit.replaced, [former])
+  kit.roster.vacate(former)
+  kit.roster.receive(joined(3, 'x', THERE))
+  kit.roster.deliver('x', ['a'], dataFrame('x', 1))
+  assert.deepEqual(later.types, ['ready', 'user_joined', 'data'])
+  assert.deepEqual(peer.frames, [])
+  assert.equal(kit.roster.ours().length, 1)
+})
+
+test('any order of joins, moves and leaves gives what their versions say, each told once', () => {
+  fc.assert(fc.property(
+    fc.array(fc.tuple(fc.constantFrom('b', 'c', 'd'), fc.constantFrom(THERE, 'third:3', 'leave')), { minLength: 1, maxLength: 12 }).chain(steps => {
+      const places = new Map<string, string>()
+      const changes = steps.map(([id, to], i) => {
+        const version = i + 2
+        const change = !places.has(id) ? joined(version, id, THERE) : to === 'leave' ? left(version, id) : moved(version, id, to)
+        if (change.kind === 'left') places.delete(id)
+        else places.set(id, change.kind === 'joined' ? THERE : to)
+        return change
+      })
+      return fc.tuple(fc.constant(changes), fc.constant(places), fc.shuffledSubarray([...changes, ...changes], { minLength: 2 * changes.length }))
+    }),
+    ([changes, places, arriving]) => {
+      const kit = create()
+      const { peer } = take(kit, 1, 'a')
+      for (const change of arriving) kit.roster.receive(change)
+      const type = { joined: 'user_joined', moved: 'user_resumed', left: 'user_left', disbanded: '' }
+      assert.deepEqual(
+        peer.frames.flatMap(frame => 'version' in frame ? [[frame.version, frame.type]] : []),
+        changes.map(({ version, kind }) => [version, type[kind]]))
+      assert.deepEqual([...kit.roster.instances].toSorted(), [...new Set(places.values())].toSorted())
+    }
+  ), { numRuns: 300 })
 })

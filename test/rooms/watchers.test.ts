@@ -19,7 +19,7 @@ const admin = (id: string): RecordingPeer => new RecordingPeer(id, { role: 'admi
 
 /** A peer that sits in a room. */
 function seated (peer: RecordingPeer, room = 'r', epoch = 'e'): RecordingPeer {
-  peer.seat = new Seat(peer, new Roster(room, { epoch, version: 0, members: [] }, 'here', { onGap: () => {}, onDisbanded: () => {} }), false)
+  peer.seat = new Seat(peer, new Roster(room, { epoch, version: 0, members: [] }, 'here', { onGap: () => {}, onDisbanded: () => {}, onMoved: () => {}, onReplaced: () => {} }), false)
   return peer
 }
 

@@ -9,6 +9,10 @@ export class SessionClient {
   readonly #claims: Claims
   client: Client
   offer: SessionOffer
+  /** What it was told before its last return, openings apart. */
+  readonly #before: ServerMessage[] = []
+  /** What it has said since it has its session: what was not handled is said again. */
+  #said: object[] = []
 
   private constructor (userId: string, claims: Claims, client: Client) {
     this.userId = userId
@@ -27,14 +31,25 @@ export class SessionClient {
   /** Frames that it has of its session, not counting the one that gave it. */
   get seen (): number { return this.client.frames.length - 1 }
 
+  /** All that it was told, over all its sockets, in order; openings apart. */
+  get told (): ServerMessage[] { return [...this.#before, ...this.client.frames.slice(1)] }
+
+  /** Sends something that is to be handled whatever becomes of the socket. */
+  say (message: object): void {
+    this.#said.push(message)
+    this.client.send(message)
+  }
+
   /** Its socket is gone, without a word. */
   cut (): void { this.client.socket.terminate() }
 
   /** Comes back with its session, over another socket. The old one stays as it is. */
   async back (wsUrl: string, { session = this.offer.session, seen = this.seen, userId = this.userId }: { session?: string, seen?: number, userId?: string } = {}): Promise<ServerMessage> {
+    const heard = this.client.frames.slice(1, 1 + this.seen) // what comes over the old socket from now on, it does not count
     this.client = await Client.openWith(`${wsUrl}?token=${tokenFor(userId, this.#claims)}&session=${encodeURIComponent(session)}&seen=${seen}`)
     this.offer = offerOf(this.client)
     assert.ok(this.client.opening)
+    this.#before.push(...heard)
     return this.client.opening
   }
 
@@ -43,6 +58,8 @@ export class SessionClient {
     const opening = await this.back(wsUrl)
     assert.equal(opening.type, 'resumed', JSON.stringify(opening))
     const { data } = opening as MessageOf<'resumed'>
+    this.#said = this.#said.slice(data.received)
+    for (const message of this.#said) this.client.send(message)
     const missed: ServerMessage[] = []
     while (missed.length < data.missed) missed.push(await this.client.take())
     return { data, missed }

@@ -1,4 +1,4 @@
--- Makes a room hold exactly the given members of one instance. Answers
+-- Makes a room hold exactly the given members of one instance, but for those that another instance holds by now. Answers
 --   {'late'}                                     the deadline has passed: nothing was done
 --   {'disbanded', version}                       the life that the instance knows was ended on purpose
 --   {'gone'}                                     there is no such room
@@ -66,6 +66,8 @@ if is_known_life and known_version > version then
   version = known_version -- a replica that took over had not heard of all
 end
 
+local function nonce_of (of) return string.match(of, '^(.*)~%d+$') end
+
 local function count (of, difference)
   local sum = (holders[of] or 0) + difference
   if sum > 0 then holders[of] = sum else holders[of] = nil end
@@ -94,7 +96,8 @@ for i = FIRST, #ARGV, 3 do
     count(holder, 1)
   else
     local stored_version, stored_at, stored_holder, rest = string.match(stored, '^(%d+) (%d+) (%S+) (.*)$')
-    if stored_holder ~= holder then
+    -- one that another instance holds went on there, and stays
+    if stored_holder ~= holder and nonce_of(stored_holder) == nonce then
       -- it is ours since an earlier lease: whoever reaps that one must not take it
       sets[#sets + 1] = { id, stored_version .. ' ' .. stored_at .. ' ' .. holder .. ' ' .. rest }
       count(stored_holder, -1)
@@ -106,7 +109,7 @@ for _, set in ipairs(sets) do redis.call('HSET', room, set[1], set[2]) end
 
 for id, stored in pairs(members) do
   local stored_holder = string.match(stored, '^%d+ %d+ (%S+) ')
-  if not wanted[id] and string.match(stored_holder, '^(.*)~%d+$') == nonce then
+  if not wanted[id] and nonce_of(stored_holder) == nonce then
     redis.call('HDEL', room, id)
     count(stored_holder, -1)
     changed('left', id)
