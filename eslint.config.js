@@ -47,5 +47,6 @@ export default [
   layer(['src/presence/**'], ...http, '../routes/*', '../plugins/*', '../rooms/*', '../broker/*-broker.ts', '../*.ts'),
   layer(['src/broker/**'], ...http, '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../*.ts'),
   layer(['src/tokens/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../broker/*', '../redis/*', '../*.ts'),
+  layer(['src/ice/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../broker/*', '../redis/*', '../tokens/*', '../*.ts'),
   layer(['src/routes/**'], 'ioredis', '../tokens/*', '../presence/*', '../broker/*', '../redis/*', '../plugins/*', ...['roster', 'hub', 'departures', 'repair', 'relay', 'watchers', 'record'].map(name => `../rooms/${name}.ts`))
 ]

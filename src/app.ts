@@ -25,6 +25,7 @@ import websocket, { provideWebSocket, webSocketOptions } from './plugins/websock
 import type { RoomService } from './rooms/room-service.ts'
 import demoRoute from './routes/demo.ts'
 import healthRoutes from './routes/health.ts'
+import iceServersRoute from './routes/ice-servers.ts'
 import infoRoute from './routes/info.ts'
 import { credentialsOf } from './routes/metrics-auth.ts'
 import metricsRoute from './routes/metrics.ts'
@@ -93,6 +94,7 @@ async function turnip (host: FastifyInstance, options: TurnipOptions): Promise<v
     const credentials = credentialsOf(config)
     const { registry } = fastify.turnipMetrics
     await fastify.register(wsRoute)
+    await fastify.register(iceServersRoute)
     await fastify.register(healthRoutes, { status })
     await fastify.register(infoRoute, { status, credentials })
     if (registry !== undefined && withMetrics) await fastify.register(metricsRoute, { registry, credentials })

@@ -7,6 +7,8 @@ import { availableParallelism, hostname } from 'node:os'
 import { envSchema } from 'env-schema'
 import { Type, type TSchema } from 'typebox'
 import { SettingError } from './errors.ts'
+import { parseIceServers, parseTurnUrls } from './ice/ice-servers.ts'
+import type { IceServer } from './protocol/messages.ts'
 import { ADDRESS_FORMS, parseAddress } from './redis/address.ts'
 import { isKeySetUrl } from './tokens/key-set.ts'
 import { parsePublicKey, PUBLIC_PEM } from './tokens/keys.ts'
@@ -37,6 +39,10 @@ export interface Config {
   readonly tokenExpRequired: boolean
   readonly allowedOrigins: readonly string[] | '*'
   readonly trustProxy: boolean
+  readonly iceServers: readonly IceServer[]
+  readonly turnUrls: readonly string[]
+  readonly turnSecret: string
+  readonly turnTtlS: number
   readonly maxPayloadBytes: number
   readonly messagesPerSecond: number
   readonly bytesPerSecond: number
@@ -114,6 +120,14 @@ export const settings: { readonly [name in keyof Config]: Setting } = {
   tokenExpRequired: flag('TOKEN_EXP_REQUIRED', true),
   allowedOrigins: text('ALLOWED_ORIGINS', '*', '* or origins such as https://app.example.com, separated by commas', { pattern: '^\\*$|^ *https?://[^/, ]+ *(, *https?://[^/, ]+ *)*$' }),
   trustProxy: flag('TRUST_PROXY', false),
+  iceServers: text('ICE_SERVERS', '', 'JSON, a list of {"urls": "stun:host:port"}, or {"urls": ["turn:host:port"], "username": "…", "credential": "…"}, as RTCPeerConnection takes them', {
+    accepts: value => value === '' || parseIceServers(String(value)) !== undefined, secret: true
+  }),
+  turnUrls: text('TURN_URLS', '', 'turn:host:port, with ?transport=tcp or without, turns: and stun:, separated by commas, one of them turn: or turns:', {
+    accepts: value => value === '' || parseTurnUrls(String(value)) !== undefined, secret: true // a password in a URL is a mistake that is made
+  }),
+  turnSecret: text('TURN_SECRET', '', 'the static-auth-secret of coturn, at least 16 bytes when ENVIRONMENT=production', { secret: true }),
+  turnTtlS: number('TURN_TTL_S', 86_400, 5, 31_536_000, 'seconds'),
   maxPayloadBytes: number('MAX_PAYLOAD_BYTES', 65536, 1024, 16_777_216, 'bytes'),
   messagesPerSecond: number('MESSAGES_PER_SECOND', 100, 0, 1_000_000_000),
   bytesPerSecond: number('BYTES_PER_SECOND', 262_144, 0, 1_000_000_000_000, 'bytes'),
@@ -144,10 +158,15 @@ export function variablesOf (options: Readonly<Partial<Record<keyof Config, unkn
   const variables: Record<string, unknown> = {}
   for (const name of names) {
     const value = options[name]
-    // An empty list is no absent one: without this, it would let everybody in.
-    if (value !== undefined) variables[settings[name].env] = Array.isArray(value) ? value.join(',') || '[]' : value
+    if (value !== undefined) variables[settings[name].env] = typeof value === 'object' && value !== null ? wordsOf(value) : value
   }
   return variables
+}
+
+/** A list as the words of its variable. An empty one is no absent one: without its brackets, it would let everybody in. */
+function wordsOf (value: object): string {
+  const isWords = Array.isArray(value) && value.length > 0 && value.every(item => typeof item === 'string')
+  return isWords ? value.join(',') : JSON.stringify(value)
 }
 
 /** The variables that are settings and say something: an empty one counts as absent; so does null, or it would be 0 or false. */
@@ -184,7 +203,7 @@ export type Naming = 'variable' | 'option'
  * @throws SettingError when settings do not go together
  */
 export function configOf (variables: Readonly<Record<string, unknown>>, given: Readonly<Record<string, unknown>>, naming: Naming = 'variable'): Config {
-  const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string }
+  const values = Object.fromEntries(names.map(name => [name, variables[settings[name].env]])) as unknown as Config & { allowedOrigins: string, iceServers: string, turnUrls: string }
   for (const name of names) if (settings[name].accepts?.(values[name]) === false) throw wrong(name, given, naming)
   const { accessSecret, jwtPublicKey, jwtJwksUrl, environment, metricsAuth, metricsUsername, metricsPassword } = values
   if (accessSecret === '' && jwtPublicKey === '' && jwtJwksUrl === '') throw wrong('accessSecret', given, naming)
@@ -195,12 +214,18 @@ export function configOf (variables: Readonly<Record<string, unknown>>, given: R
   if (jwtPublicKey !== '' && jwtJwksUrl !== '') throw wrong('jwtJwksUrl', given, naming, 'nothing beside JWT_PUBLIC_KEY: set one of the two')
   if (metricsAuth === 'basic' && metricsUsername === '') throw wrong('metricsUsername', given, naming)
   if (metricsAuth === 'basic' && metricsPassword === '') throw wrong('metricsPassword', given, naming)
-  const { allowedOrigins, redisUrl, redisDb } = values
+  const { allowedOrigins, redisUrl, redisDb, iceServers, turnUrls, turnSecret } = values
   if (parseAddress(redisUrl)?.form === 'cluster' && redisDb !== 0) throw wrong('redisDb', given, naming, '0, as a Redis Cluster has one database')
+  if (turnUrls !== '' && turnSecret === '') throw wrong('turnSecret', given, naming, 'the static-auth-secret of the servers in TURN_URLS')
+  if (turnSecret !== '' && turnUrls === '') throw wrong('turnUrls', given, naming, 'the servers that TURN_SECRET is for, such as turn:turn.example.com:3478')
+  // Every client holds a username with its HMAC, and may try secrets on it for as long as it likes.
+  if (environment === 'production' && turnSecret !== '' && Buffer.byteLength(turnSecret) < 16) throw wrong('turnSecret', given, naming)
   return {
     ...values,
     jwtPublicKey: jwtPublicKey.replaceAll('\\n', '\n'),
-    allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase())
+    allowedOrigins: allowedOrigins === '*' ? '*' : allowedOrigins.split(',').map(origin => origin.trim().toLowerCase()),
+    iceServers: parseIceServers(iceServers) ?? [],
+    turnUrls: parseTurnUrls(turnUrls) ?? []
   }
 }
 

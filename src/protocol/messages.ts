@@ -53,13 +53,13 @@ export interface IceServer { urls: string | string[], username?: string, credent
 export interface SessionOffer { session: string, resume_window_ms: number }
 
 /** A connection as its client is told of it. `resumed` is false when a session was shown and could not be gone on with. */
-export type Welcome = PeerInfo & { instance_id: string, ping_interval_ms: number, ice_servers?: IceServer[], resumed?: false } & Partial<SessionOffer>
+export type Welcome = PeerInfo & { instance_id: string, ping_interval_ms: number, ice_servers?: readonly IceServer[], resumed?: false } & Partial<SessionOffer>
 
 /** A session that goes on. Room, version and members are as they were before the `missed` frames, which follow. */
 export type Resumed = PeerInfo & SessionOffer & {
   instance_id: string
   ping_interval_ms: number
-  ice_servers?: IceServer[]
+  ice_servers?: readonly IceServer[]
   /** How many of the client's frames were handled since the session was given. */
   received: number
   room: string | null
@@ -87,7 +87,7 @@ export type ServerMessage =
   | { type: 'unwatched', id?: RequestId }
   | { type: 'refreshed', data: { expires_at: number | null }, id?: RequestId }
   | { type: 'pong', id?: RequestId, received?: number }
-  | { type: 'ice_servers', data: { ice_servers: IceServer[], expires_at: number } }
+  | { type: 'ice_servers', data: { ice_servers: readonly IceServer[], expires_at: number } }
   | { type: 'goaway', data: { reason: string, reconnect_after_ms: number } }
   | { type: 'degraded', data: { redis: 'down' | 'up' } }
   | { type: 'error', error: string, code: ErrorCode | TokenFailure, data?: { delivered: 'local' }, id?: RequestId }

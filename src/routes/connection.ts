@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { IceServers } from '../ice/ice-servers.ts'
 import type { CloseCode } from '../protocol/codes.ts'
 import { decode, signalType } from '../protocol/decode.ts'
 import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
-import type { ClientMessage, ClientMessageOf, RequestId, ServerMessage } from '../protocol/messages.ts'
+import type { ClientMessage, ClientMessageOf, PeerInfo, RequestId, ServerMessage, Welcome } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { validUntil, type Identity } from '../rooms/identity.ts'
 import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
@@ -19,6 +20,7 @@ export interface ConnectionContext extends LineContext {
   /** Rejects with a Refusal that has a token failure's code. */
   readonly verify: (token: string | undefined) => Promise<Identity>
   readonly connections: Connections
+  readonly ice: Pick<IceServers, 'grant'>
   readonly instanceId: string
   /** How long a connection with a session is kept when its line is gone, ms. */
   readonly resumeWindowMs: number
@@ -88,9 +90,10 @@ export class Connection implements Peer, Tended, LineOwner {
   }
 
   /** What every opening frame says. */
-  get greeting (): { connection_id: string, user_id: string, username: string, instance_id: string, ping_interval_ms: number } {
-    const { instanceId, pingIntervalMs } = this.#context
-    return { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs }
+  get greeting (): Pick<Welcome, keyof PeerInfo | 'instance_id' | 'ping_interval_ms' | 'ice_servers'> {
+    const { instanceId, pingIntervalMs, ice } = this.#context
+    const { ice_servers: servers } = ice.grant(this.identity.userId)
+    return { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs, ...(servers.length > 0 && { ice_servers: servers }) }
   }
 
   send (frame: Frame): void {

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import { HttpRefusal } from '../errors.ts'
-import { tokenFailures } from '../protocol/codes.ts'
-import { Refusal } from '../protocol/refusal.ts'
+import { IceServers } from '../ice/ice-servers.ts'
 import type { Identity } from '../rooms/identity.ts'
+import { createAdmission } from './admission.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
 import { Headcount } from './headcount.ts'
 import { Line } from './line.ts'
@@ -18,27 +18,8 @@ declare module 'fastify' {
   interface FastifyRequest { turnipIdentity: Identity | undefined }
 }
 
-/** How soon a client that came while this instance starts, drains or has no keys may try again, s. */
-const RETRY_AFTER_S = '1'
-/** ... and one that has too many connections, s: they are not given up as fast. */
+/** How soon a client that has too many connections may try again, s: they are not given up fast. */
 const CONNECTIONS_RETRY_AFTER_S = '10'
-
-/** The prefix of the subprotocol that carries a token: browsers can set no header on a WebSocket. */
-const BEARER_PROTOCOL = 'bearer.'
-
-/** The token of a request, from whichever of the three places has it; undefined when none has. */
-export function tokenOf ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
-  const { token } = query as { token?: unknown }
-  if (typeof token === 'string' && token !== '') return token
-  const { authorization, 'sec-websocket-protocol': protocols } = headers
-  if (authorization !== undefined && /^bearer /i.test(authorization)) return authorization.slice(7).trim()
-  return protocols?.split(',').map(name => name.trim()).find(name => name.startsWith(BEARER_PROTOCOL))?.slice(BEARER_PROTOCOL.length)
-}
-
-/** Whether pages of an origin may connect. No Origin (not a browser) may; `null` (a sandboxed page) is no exact origin. */
-function isAllowed (origin: string | undefined, allowed: readonly string[] | '*'): boolean {
-  return allowed === '*' || origin === undefined || allowed.includes(origin.toLowerCase())
-}
 
 /** How many frames a client says it has; nothing that is none is ever right. */
 function countOf (seen: unknown): number {
@@ -61,9 +42,10 @@ function secretsOf ({ sessionSecret, accessSecret, accessSecretPrevious }: Confi
 export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: { traffic }, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs } = config
+  const admit = createAdmission(fastify)
   const turn = new Turn()
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, ice: new IceServers(config), verify: token => auth.verify(token)
   }
   const sessions = resumeWindowMs > 0 ? new Sessions(context, new SessionTokens(secretsOf(config), config.realm), fastify.turnipNonce) : undefined
   const users = new Headcount(config.maxConnectionsPerUser)
@@ -74,7 +56,11 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     method: 'GET',
     url: '/ws',
     exposeHeadRoute: false,
-    onRequest: async (request: FastifyRequest) => { request.turnipIdentity = await admit(request) },
+    onRequest: async (request: FastifyRequest) => {
+      const identity = await admit(request)
+      count(request, identity)
+      request.turnipIdentity = identity
+    },
     handler: async () => {
       throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
     },
@@ -99,32 +85,6 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       }
     }
   })
-
-  /** Rejects with HttpRefusal 503, 403, 401 or 429. Redis is asked nothing. */
-  async function admit (request: FastifyRequest): Promise<Identity> {
-    if (lifecycle.phase !== 'serving') {
-      throw new HttpRefusal(503, lifecycle.phase, `This instance is ${lifecycle.phase}: try again shortly`, { 'retry-after': RETRY_AFTER_S })
-    }
-    if (!isAllowed(request.headers.origin, config.allowedOrigins)) {
-      traffic.refused.origin++
-      throw new HttpRefusal(403, 'origin_forbidden', 'Pages of this origin may not connect: ALLOWED_ORIGINS does not name it')
-    }
-    const identity = await identify(request)
-    count(request, identity)
-    return identity
-  }
-
-  async function identify (request: FastifyRequest): Promise<Identity> {
-    try {
-      return await auth.verify(tokenOf(request))
-    } catch (error) {
-      if (error instanceof Refusal && error.code === 'unavailable') throw new HttpRefusal(503, error.code, error.message, { 'retry-after': RETRY_AFTER_S })
-      if (!(error instanceof Refusal && error.code in tokenFailures)) throw error
-      const refusal = await limits.failed(request, new HttpRefusal(401, error.code, error.message))
-      if (refusal instanceof HttpRefusal && refusal.statusCode === 429) traffic.refused.failures++
-      throw refusal
-    }
-  }
 
   /** Before the upgrade, so that many at once are no more than one after the other. */
   function count (request: FastifyRequest, { userId }: Identity): void {

@@ -40,7 +40,7 @@ await test('neither the environment nor a .env in the current directory says any
 
   // Values that would be taken, all other than the defaults.
   const others: Record<keyof Config, string> = {
-    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', accessSecretPrevious: 'another of its secrets, of thirty-two bytes', jwtPublicKey: '', jwtJwksUrl: 'https://id.example/keys', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', maxPayloadBytes: '2048', messagesPerSecond: '7', bytesPerSecond: '7', maxRoomMembers: '1', maxConnectionsPerUser: '1', maxConnectionsPerIp: '1', authFailuresPerIp: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', authTimeoutMs: '1', redisTimeoutMs: '51', leaseMs: '501', drainTimeoutMs: '1', resumeWindowMs: '1', sessionSecret: 'a third of its secrets, of thirty-two bytes'
+    port: '1', publicIp: '127.0.0.9', accessSecret: 'a secret of the environment, which nobody asked for', accessSecretPrevious: 'another of its secrets, of thirty-two bytes', jwtPublicKey: '', jwtJwksUrl: 'https://id.example/keys', logLevel: 'debug', redisUrl: 'redis://127.0.0.1:1', redisPassword: 'x', redisDb: '9', instanceId: 'environment', threads: '3', environment: 'development', realm: 'environment', enableMetrics: 'false', metricsPort: '2', metricsAuth: 'basic', metricsUsername: 'x', metricsPassword: 'x', metricsBindIp: '127.0.0.9', tokenExpRequired: 'false', allowedOrigins: 'https://environment.example', trustProxy: 'true', iceServers: '', turnUrls: 'turn:environment.example', turnSecret: 'of the environment', turnTtlS: '60', maxPayloadBytes: '2048', messagesPerSecond: '7', bytesPerSecond: '7', maxRoomMembers: '1', maxConnectionsPerUser: '1', maxConnectionsPerIp: '1', authFailuresPerIp: '1', pingIntervalMs: '2000', pongTimeoutMs: '2000', sendBufferBytes: '1', authTimeoutMs: '1', redisTimeoutMs: '51', leaseMs: '501', drainTimeoutMs: '1', resumeWindowMs: '1', sessionSecret: 'a third of its secrets, of thirty-two bytes'
   }
   const variables = (Object.keys(settings) as Array<keyof Config>).map(name => [settings[name].env, others[name]] as const)
   const directory = await mkdtemp(join(tmpdir(), 'turnip-embedding-'))
@@ -87,6 +87,14 @@ await test('options are taken as numbers, booleans and lists', async t => {
   assert.equal((await bob.refused({ type: 'join', room: 'standup' })).code, 'room_full')
 })
 
+await test('ICE servers are taken as objects, one or many, and as JSON', async t => {
+  const [stun, turn] = [{ urls: 'stun:stun.example.com' }, { urls: ['turn:turn.example.com'], username: 'ann', credential: 'hidden' }]
+  const configs = await Promise.all([[stun, turn], turn, JSON.stringify([stun]), []].map(async iceServers => (await start(t, { iceServers } as TurnipOptions)).config.iceServers))
+  assert.deepEqual(configs, [[stun, turn], [turn], [stun], []])
+  const { config } = await start(t, { turnUrls: ['turn:a.example', 'turns:b.example:443?transport=tcp'], turnSecret: 'hidden', turnTtlS: 600 })
+  assert.deepEqual(config.turnUrls, ['turn:a.example', 'turns:b.example:443?transport=tcp'])
+})
+
 await test('options are taken as the words of the environment too', async t => {
   const { config } = await start(t, { maxRoomMembers: '7', enableMetrics: 'false', allowedOrigins: 'https://a.example, https://b.example', trustProxy: 'true' })
   assert.equal(config.maxRoomMembers, 7)
@@ -117,6 +125,10 @@ const wrong: Array<[object, RegExp]> = [
   [{ metricsAuth: 'basic', metricsUsername: 'ann' }, /^metricsPassword is not set; /],
   [{ allowedOrigins: ['https://a.example', 'b.example'] }, /^allowedOrigins is "https:\/\/a\.example,b\.example"; it takes \* or origins /],
   [{ allowedOrigins: [] }, /^allowedOrigins is "\[\]"; it takes \* or origins /],
+  [{ iceServers: [{ urls: 'turn:a.example', credential: 'hidden' }] }, /^iceServers has a wrong value; it takes JSON/],
+  [{ iceServers: ['stun:a.example'] }, /^iceServers has a wrong value; it takes JSON/],
+  [{ turnUrls: [], turnSecret: 'hidden' }, /^turnUrls has a wrong value; it takes turn:/],
+  [{ turnUrls: ['turn:a.example'] }, /^turnSecret is not set; it takes the static-auth-secret of the servers in TURN_URLS$/],
   [{ redisUrl: 'http://:hidden@localhost' }, /^redisUrl has a wrong value; it takes redis:/]
 ]
 

@@ -85,7 +85,7 @@ export class HostileCases {
       () => this.#opening(random),
       () => this.#opening(random, random.pick(['/', '/health', '/metrics', '/ws/', '//ws', '/ws%2f', '/%', '*'])),
       () => plain(`GET /ws?token=${random.pick(this.#tokens)}`),
-      () => plain(`GET ${random.pick(['/health', '/health/live', '/info', '/', '/nowhere', '/%ff', '/..%2f..%2fetc%2fpasswd'])}`),
+      () => plain(`GET ${random.pick(['/health', '/health/live', '/info', '/ice-servers', '/', '/nowhere', '/%ff', '/..%2f..%2fetc%2fpasswd'])}`),
       () => plain('OPTIONS /ws', 'Origin: http://a.example\r\nAccess-Control-Request-Method: GET\r\n'),
       () => plain(`${random.pick(['POST', 'PUT', 'DELETE', 'HEAD', 'CONNECT', 'PRI', 'TRACE'])} ${random.pick(['/ws', '/health', '/generate-token', 'turnip:80'])}`, `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body) + random.pick([0, 0, 1, -1, 1e9])}\r\n\r\n${body}`),
       () => plain('GET /ws', `X: ${'x'.repeat(random.below(20_000))}\r\n`),

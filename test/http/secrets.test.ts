@@ -1,4 +1,4 @@
-/** A token, wherever a client puts it, stands nowhere but there; nor does a password, or what users say to each other. */
+/** A token, wherever a client puts it, stands nowhere but there; nor does a password, what gives access to TURN, or what users say to each other. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Redis } from 'ioredis'
@@ -40,7 +40,7 @@ async function monitor (t: TestContext, url: string): Promise<string[]> {
 }
 
 async function canary (t: TestContext, environment: string): Promise<void> {
-  const passwords = { redis: 'canary-redis-password', metrics: 'canary-metrics-password', secret: `${ACCESS_SECRET}, canary-secret`, previous: `${ACCESS_SECRET}, canary-previous`, query: 'canary-api-key' }
+  const passwords = { redis: 'canary-redis-password', metrics: 'canary-metrics-password', secret: `${ACCESS_SECRET}, canary-secret`, previous: `${ACCESS_SECRET}, canary-previous`, query: 'canary-api-key', turn: 'canary-turn-secret' }
   const redis = await startRedisServer({ password: passwords.redis })
   t.after(async () => { await redis.stop() })
   const said = await monitor(t, redis.url)
@@ -57,7 +57,10 @@ async function canary (t: TestContext, environment: string): Promise<void> {
       METRICS_PASSWORD: passwords.metrics,
       ACCESS_SECRET: passwords.secret,
       ACCESS_SECRET_PREVIOUS: passwords.previous,
-      JWT_JWKS_URL: `${provider.url}?key=${passwords.query}`
+      JWT_JWKS_URL: `${provider.url}?key=${passwords.query}`,
+      ICE_SERVERS: '{"urls":"turn:a.example","username":"a","credential":"canary-ice-credential"}',
+      TURN_URLS: 'turn:b.example',
+      TURN_SECRET: passwords.turn
     }
   }).catch((error: unknown) => assert.fail(String(error))))
   t.after(async () => { await server.stop() })
@@ -67,8 +70,12 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   const credentials = ['prometheus:wrong-canary', `wrong:${passwords.metrics}`, `prometheus:${passwords.metrics}`].map(text => Buffer.from(text).toString('base64'))
   const secrets = [...traces(right, ...wrong), 'canary-that-is-no-token-at-all', 'wrong-canary', ...Object.values(passwords), ...credentials]
   const bodies: string[] = []
+  /** What gives access to TURN: it stands in `welcome` and in the answers of this route, and nowhere else. */
+  const given = ['canary-ice-credential']
+  const answers: string[] = []
 
   for (const token of [right, ...wrong]) {
+    for (const headers of [{}, { origin: 'https://evil.com' }]) answers.push(await (await fetch(`${url}/ice-servers?token=${token}`, { headers })).text())
     for (const [path, headers] of [
       [`/ws?token=${token}`, {}], ['/ws', { authorization: `Bearer ${token}` }], ['/ws', { 'sec-websocket-protocol': `turnip, bearer.${token}` }],
       [`/ws?token=${token}`, { origin: 'https://evil.com' }], [`/ws/?token=${token}`, {}], [`/nope?token=${token}`, {}], [`/nope/${token.length}?a=b&token=${token}#x`, {}],
@@ -101,9 +108,13 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   await client.refused({ type: `unknown ${right}` })
   await client.refused(`no JSON ${right}`)
 
+  for (const text of [...answers, JSON.stringify(client.all('welcome'))]) for (const [, credential = ''] of text.matchAll(/"credential":"([^"]+)"/g)) given.push(credential)
+  assert.ok(given.length >= 5, 'two in the answer to the right token, two in welcome')
   const places = {
     bodies: bodies.join('\n'),
+    answers: answers.join('\n'),
     frames: JSON.stringify(client.frames),
+    otherFrames: JSON.stringify(client.frames.filter(({ type }) => type !== 'welcome')),
     metrics: await (await fetch(`${metricsUrl}/metrics`, { headers: basic('prometheus', passwords.metrics) })).text(),
     redis: `${await dump(redis.url)}\n${said.join('\n')}`
   }
@@ -117,7 +128,10 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   assert.ok(said.some(line => /^HSET .*canary/i.test(line)), 'it was heard how it came there')
   assert.match(everywhere.metrics, /turnip_auth_failures_total\{[^}]*"unavailable"/)
   assert.match(everywhere.logs, /JWT_JWKS_URL cannot be fetched/)
-  const leaks = Object.entries(everywhere).flatMap(([place, text]) => text.split('\n').filter(line => secrets.some(secret => line.includes(secret))).map(line => `${place}: ${line.slice(0, 200)}`))
+  const leaks = Object.entries(everywhere).flatMap(([place, text]) => {
+    const sought = place === 'answers' || place === 'frames' ? secrets : [...secrets, ...given]
+    return text.split('\n').filter(line => sought.some(secret => line.includes(secret))).map(line => `${place}: ${line.slice(0, 200)}`)
+  })
   assert.deepEqual(leaks, [])
   assert.doesNotMatch(everywhere.redis, /canary@example\.com/, 'no e-mail address either')
 }

@@ -97,6 +97,34 @@ const table: Record<string, Row> = {
     takes: /\* or origins/
   },
   TRUST_PROXY: { option: 'trustProxy', ...flag(false) },
+  ICE_SERVERS: {
+    option: 'iceServers',
+    default: [],
+    right: {
+      '[]': [],
+      '{"urls":"stun:stun.example.com"}': [{ urls: 'stun:stun.example.com' }],
+      '[{"urls":["stun:a:3478","stuns:[2001:db8::1]:5349"]},{"urls":["turn:b:80?transport=tcp","turns:10.0.0.1"],"username":"u","credential":"p","credentialType":"password"}]':
+        [{ urls: ['stun:a:3478', 'stuns:[2001:db8::1]:5349'] }, { urls: ['turn:b:80?transport=tcp', 'turns:10.0.0.1'], username: 'u', credential: 'p' }],
+      ' [ {"urls": "turn:a", "username": "u", "credential": "p"} ] ': [{ urls: 'turn:a', username: 'u', credential: 'p' }]
+    },
+    wrong: ['stun:stun.example.com', '[', '1', 'true', 'null', '"stun:a"', '["stun:a"]', '{}', '[{}]', '[null]', '[[]]', '{"url":"stun:a"}', '{"urls":[]}', '{"urls":["stun:a",7]}', '{"urls":{"0":"stun:a"}}', '{"urls":""}',
+      '{"urls":"http://a"}', '{"urls":"stun://a"}', '{"urls":"stun:a:0"}', '{"urls":"stun:a:65536"}', '{"urls":"stun:a:x"}', '{"urls":"stun:"}', '{"urls":"stun:a b"}', '{"urls":"stun:u:p@a"}', '{"urls":"stun:a?transport=udp"}', '{"urls":"stun:[1]"}', '{"urls":"stun:::1"}',
+      '{"urls":"turn:a"}', '{"urls":"turn:a","username":"u"}', '{"urls":"turn:a","credential":"p"}', '{"urls":"turn:a","username":"","credential":"p"}', '{"urls":"turn:a","username":"u","credential":7}', '{"urls":"turn:a?transport=sctp","username":"u","credential":"p"}',
+      `{"urls":"turn:a","username":"${'u'.repeat(509)}","credential":"p"}`],
+    takes: /JSON, a list of .*"urls".*username.*credential.*RTCPeerConnection/,
+    isSecret: true
+  },
+  TURN_URLS: {
+    option: 'turnUrls',
+    default: [],
+    right: { 'turn:turn.example.com': ['turn:turn.example.com'], ' turn:a:3478?transport=udp , turns:a:443?transport=tcp,stun:a ': ['turn:a:3478?transport=udp', 'turns:a:443?transport=tcp', 'stun:a'], 'turn:[::1]:3478': ['turn:[::1]:3478'] },
+    wrong: ['turn.example.com', 'turn://turn.example.com', 'stun:a', 'turn:a,', ',', 'turn:a turn:b', 'turn:user:password@a', 'TURN:a', 'turn:a:99999', 'turn:a?transport=tls', '["turn:a"]'],
+    takes: /turn:host:port.*turns: and stun:.*commas/,
+    with: { TURN_SECRET: 'a secret of coturn' },
+    isSecret: true
+  },
+  TURN_SECRET: { option: 'turnSecret', default: '', right: same('s', SECRET, '0'), wrong: [], takes: /static-auth-secret/, with: { TURN_URLS: 'turn:a' }, isSecret: true },
+  TURN_TTL_S: { option: 'turnTtlS', default: 86_400, right: { 5: 5, 3600: 3600, 31536000: 31_536_000 }, wrong: [...notNumbers, '0', '4', '31536001'], takes: /seconds from 5/ },
   MAX_PAYLOAD_BYTES: { option: 'maxPayloadBytes', default: 65536, right: { 1024: 1024, 1048576: 1_048_576 }, wrong: [...notNumbers, '0', '1023', '999999999'], takes: /bytes from 1024/ },
   MESSAGES_PER_SECOND: { option: 'messagesPerSecond', default: 100, right: { 0: 0, 1: 1, 1000000: 1_000_000 }, wrong: notNumbers, takes: /integer from 0/ },
   BYTES_PER_SECOND: { option: 'bytesPerSecond', default: 262_144, right: { 0: 0, 1000: 1000, 10000000000: 10_000_000_000 }, wrong: notNumbers, takes: /bytes from 0/ },
@@ -218,6 +246,17 @@ test('METRICS_AUTH=basic without a user name or a password is refused, with the 
   assert.throws(() => readConfig({ ...basic, METRICS_USERNAME: 'u' }), /METRICS_PASSWORD is not set/)
   assert.throws(() => readConfig({ ...basic, METRICS_USERNAME: 'u', METRICS_PASSWORD: '' }), /METRICS_PASSWORD is not set/)
   assert.equal(readConfig({ ...basic, METRICS_USERNAME: 'u', METRICS_PASSWORD: 'p' }).metricsAuth, 'basic')
+})
+
+test('TURN_URLS and TURN_SECRET want each other, and the secret has 16 bytes in production', () => {
+  const [turn, secret] = [{ ...ACCESS, TURN_URLS: 'turn:a' }, { ...ACCESS, TURN_SECRET: 'x'.repeat(15) }]
+  assert.throws(() => readConfig(turn), { message: 'TURN_SECRET is not set; it takes the static-auth-secret of the servers in TURN_URLS' })
+  assert.throws(() => readConfig(secret), { message: 'TURN_URLS is not set; it takes the servers that TURN_SECRET is for, such as turn:turn.example.com:3478' })
+  assert.equal(readConfig({ ...turn, ...secret }).turnSecret, 'x'.repeat(15))
+  const production = { ENVIRONMENT: 'production' }
+  assert.throws(() => readConfig({ ...turn, ...secret, ...production }), /TURN_SECRET has a wrong value; it takes .*16 bytes/)
+  assert.equal(readConfig({ ...turn, ...production, TURN_SECRET: 'x'.repeat(16) }).turnUrls.length, 1)
+  assert.equal(readConfig({ ...ACCESS, ...production, TURN_TTL_S: '60' }).turnTtlS, 60)
 })
 
 test('an address that no machine can have is refused', () => {

@@ -56,6 +56,8 @@ describe('a start with a wrong setting', { concurrency: 2 }, () => {
     ['a JWT_JWKS_URL with a password', { ACCESS_SECRET, JWT_JWKS_URL: 'https://user:canary-4711@id.example/keys' }, /^JWT_JWKS_URL has a wrong value; it takes an https: address without a password/],
     ['a private JWT_PUBLIC_KEY', { JWT_PUBLIC_KEY: '-----BEGIN PRIVATE KEY-----\ncanary-4711\n-----END PRIVATE KEY-----' }, /^JWT_PUBLIC_KEY has a wrong value; it takes a public key/],
     ['an ACCESS_SECRET that is a public key', { ACCESS_SECRET: '-----BEGIN PUBLIC KEY-----\\ncanary-4711\\n-----END PUBLIC KEY-----' }, /^ACCESS_SECRET has a wrong value; it takes .*no public key/],
+    ['a TURN server in ICE_SERVERS without a user name', { ACCESS_SECRET, ICE_SERVERS: '{"urls":"turn:a","credential":"canary-4711"}' }, /^ICE_SERVERS has a wrong value; it takes JSON/],
+    ['a TURN_SECRET without TURN_URLS', { ACCESS_SECRET, TURN_SECRET: 'canary-4711' }, /^TURN_URLS is not set; it takes the servers that TURN_SECRET is for/],
     ['a REALM with a line break', { ACCESS_SECRET, REALM: 'a\nb' }, /^REALM is "a\\nb"; it takes 1 to 64/]
   ]
   for (const [what, env, line] of refusals) {
