@@ -36,6 +36,7 @@ const GROWTH = [
   ['turnip_messages_received_total', { message_type: 'join' }, 2],
   ['turnip_messages_received_total', { message_type: 'data' }, 5],
   ['turnip_messages_received_total', { message_type: 'leave' }, 2],
+  ['turnip_messages_received_total', { message_type: 'report' }, 2],
   ['turnip_messages_received_total', { message_type: 'other' }, 1],
   ['turnip_messages_sent_total', { message_type: 'welcome' }, 2],
   ['turnip_messages_sent_total', { message_type: 'joined' }, 2],
@@ -49,6 +50,10 @@ const GROWTH = [
   ['turnip_signaling_messages_total', { signal_type: 'answer' }, 1],
   ['turnip_signaling_messages_total', { signal_type: 'candidate' }, 2],
   ['turnip_signaling_messages_total', { signal_type: 'other' }, 1],
+  ['turnip_calls_total', { result: 'connected' }, 1],
+  ['turnip_calls_total', { result: 'failed' }, 1],
+  ['turnip_call_path_total', { path: 'relay' }, 1],
+  ['turnip_call_setup_seconds_count', {}, 1],
   ['turnip_room_joins_total', {}, 2],
   ['turnip_room_leaves_total', {}, 2]
 ]
@@ -123,6 +128,8 @@ async function drive (server, metricsUrl) {
   ada.send({ type: 'data', to: 'Ben', data: { type: 'answer', sdp: 'v=0' } })
   ada.send({ type: 'data', to: 'Ben', data: { type: 'candidate', candidate: null } })
   for (let i = 0; i < 2; i++) await ben.next('data')
+  ada.send({ type: 'report', peer: 'Ben', result: 'connected', ms: 700, path: 'relay' })
+  ada.send({ type: 'report', peer: 'Cleo', result: 'failed', ms: 15_000, cause: 'a call of scripts/test-metrics' })
   await ada.ask({ type: 'no_such_type' }, 'error')
   const during = await scrape(metricsUrl)
   await ada.ask({ type: 'leave' }, 'left')

@@ -13,6 +13,8 @@ declare module 'fastify' {
   interface FastifyInstance { turnipMetrics: Metrics }
 }
 
+/** Of a call's set-up: ICE gives up after 15 to 30 s, and people before that. */
+const SETUP_BUCKETS_S = [0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60]
 const LATENCY_BUCKETS_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
 /**
@@ -27,6 +29,7 @@ export class Metrics {
   readonly #realm: string
   readonly #auth: AuthMetrics | undefined
   readonly #redis: RedisMetrics | undefined
+  readonly #callSetUp: Histogram | undefined
 
   constructor ({ enableMetrics, realm, threads }: Pick<Config, 'enableMetrics' | 'realm' | 'threads'>) {
     this.#realm = realm
@@ -47,6 +50,15 @@ export class Metrics {
     counter(registry, 'turnip_messages_received_total', 'Messages from clients', () => labelled(realm, 'message_type', traffic.received))
     counter(registry, 'turnip_messages_sent_total', 'Messages to clients', () => labelled(realm, 'message_type', traffic.sent))
     counter(registry, 'turnip_signaling_messages_total', 'Relayed messages by the type of their payload', () => labelled(realm, 'signal_type', traffic.signals))
+    counter(registry, 'turnip_calls_total', 'Set-ups of calls that clients reported, by how they ended', () => labelled(realm, 'result', traffic.calls))
+    counter(registry, 'turnip_call_path_total', 'Calls that connected, by the kind of their path', () => labelled(realm, 'path', traffic.paths))
+    this.#callSetUp = new Histogram({ registers: [registry], name: 'turnip_call_setup_seconds', help: 'Time until a call was connected', labelNames: ['realm'], buckets: SETUP_BUCKETS_S })
+    this.#callSetUp.zero({ realm })
+  }
+
+  /** Keeps how long a call took to connect. */
+  callSetUp (seconds: number): void {
+    this.#callSetUp?.observe({ realm: this.#realm }, seconds)
   }
 
   /** Adds what the rooms know of themselves. */

@@ -23,9 +23,9 @@ export const clientMessages = {
   ping: Type.Object({ type: Type.Literal('ping'), id: Id, seen: Type.Optional(Type.Integer({ minimum: 0 })) }),
   report: Type.Object({
     type: Type.Literal('report'),
-    peer: Type.String(),
+    peer: Type.String({ pattern: '^[^]{1,256}$' }),
     result: Type.Enum(['connected', 'failed']),
-    ms: Type.Number({ minimum: 0 }),
+    ms: Type.Number({ minimum: 0, maximum: 3_600_000 }),
     path: Type.Optional(Type.Enum(['host', 'srflx', 'prflx', 'relay'])),
     cause: Type.Optional(Type.String()),
     id: Id

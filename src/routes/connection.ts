@@ -10,6 +10,7 @@ import { validUntil, type Identity } from '../rooms/identity.ts'
 import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
 import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
+import type { CallReports } from './call-reports.ts'
 import type { Connections, Tended } from './connections.ts'
 import type { Line, LineContext, LineOwner } from './line.ts'
 import type { Resumption, Session } from './session.ts'
@@ -20,6 +21,7 @@ export interface ConnectionContext extends LineContext {
   /** Rejects with a Refusal that has a token failure's code. */
   readonly verify: (token: string | undefined) => Promise<Identity>
   readonly connections: Connections
+  readonly reports: Pick<CallReports, 'take'>
   readonly ice: Pick<IceServers, 'grant'>
   readonly instanceId: string
   /** How long a connection with a session is kept when its line is gone, ms. */
@@ -228,6 +230,7 @@ export class Connection implements Peer, Tended, LineOwner {
       case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
       case 'refresh': return this.#refresh(message)
       case 'ping': return this.#pong(message)
+      case 'report': return this.#context.reports.take(this, message)
     }
   }
 

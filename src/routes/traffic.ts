@@ -23,6 +23,10 @@ export class Traffic {
   readonly sent = zeros<ServerMessageType>(SENT_TYPES)
   readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])
 
+  /** How the set-up of calls went, and the way of those that connected, as clients report it. */
+  readonly calls = zeros(['connected', 'failed'])
+  readonly paths = zeros(['host', 'srflx', 'prflx', 'relay', 'unknown'])
+
   countSignal (type: string | undefined): void {
     if (type !== undefined && Object.hasOwn(this.signals, type)) this.signals[type as SignalType]++
     else this.signals.other++

@@ -6,6 +6,7 @@ import { IceServers } from '../ice/ice-servers.ts'
 import type { Identity } from '../rooms/identity.ts'
 import { createAdmission } from './admission.ts'
 import { Connection, type ConnectionContext } from './connection.ts'
+import { CallReports } from './call-reports.ts'
 import { Headcount } from './headcount.ts'
 import { Line } from './line.ts'
 import { OutboxQueue } from './outbox.ts'
@@ -40,12 +41,14 @@ function secretsOf ({ sessionSecret, accessSecret, accessSecretPrevious }: Confi
  * it answers what the upgrade would have answered, for browsers, which show none of it on a failed WebSocket.
  */
 export default async function ws (fastify: FastifyInstance): Promise<void> {
-  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: { traffic }, log } = fastify
+  const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: metrics, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs } = config
+  const { traffic } = metrics
   const admit = createAdmission(fastify)
+  const reports = new CallReports(traffic, log, seconds => { metrics.callSetUp(seconds) })
   const turn = new Turn()
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, ice: new IceServers(config), verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, ice: new IceServers(config), reports, verify: token => auth.verify(token)
   }
   const sessions = resumeWindowMs > 0 ? new Sessions(context, new SessionTokens(secretsOf(config), config.realm), fastify.turnipNonce) : undefined
   const users = new Headcount(config.maxConnectionsPerUser)

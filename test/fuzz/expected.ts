@@ -13,7 +13,14 @@ const fields: Readonly<Record<string, Readonly<Record<string, { isRequired: bool
   watch: {},
   unwatch: {},
   refresh: { token: { isRequired: true, is: isString } },
-  ping: {}
+  ping: { seen: { isRequired: false, is: value => Number.isInteger(value) && Number(value) >= 0 } },
+  report: {
+    peer: { isRequired: true, is: value => isString(value) && /^[^]{1,256}$/u.test(String(value)) },
+    result: { isRequired: true, is: value => value === 'connected' || value === 'failed' },
+    ms: { isRequired: true, is: value => typeof value === 'number' && value >= 0 && value <= 3_600_000 },
+    path: { isRequired: false, is: value => ['host', 'srflx', 'prflx', 'relay'].includes(String(value)) && isString(value) },
+    cause: { isRequired: false, is: isString }
+  }
 }
 
 export function expectedOf (bytes: Buffer): Expected {

@@ -117,7 +117,8 @@ export class HostileCases {
       { type: 'join', room: random.pick(ROOMS) }, { type: 'join', room: random.pick(ROOMS), id: 1 }, { type: 'leave' }, { type: 'leave', id: 'x' },
       { type: 'data', data: { type: 'offer' } }, { type: 'data', data: 1, from: { user_id: 'ada' }, room: QUIET_ROOM }, { type: 'data', to: 'listener', data: 'psst' },
       { type: 'data', to: `fuzz-${random.below(USERS)}`, data: [] }, { type: 'disband_room' }, { type: 'watch' }, { type: 'unwatch' }, { type: 'ping', id: 7 },
-      { type: 'refresh', token: random.pick(this.#tokens) }, { type: 'refresh', token: 'x.y.z' }
+      { type: 'refresh', token: random.pick(this.#tokens) }, { type: 'refresh', token: 'x.y.z' },
+      { type: 'report', peer: 'listener', result: 'failed', ms: 1, cause: '\u001b[31m\n' }, { type: 'report', peer: 'x', result: 'connected', ms: 1e300, path: 'relay' }
     ]))
   }
 

@@ -2,8 +2,8 @@
 import fc, { type Arbitrary } from 'fast-check'
 import { clientMessages } from '../../src/protocol/messages.ts'
 
-const KEYS = ['type', 'data', 'to', 'from', 'room', 'id', 'user_id', 'token', '__proto__', 'constructor', 'toString', 'hasOwnProperty', '', 'Type', 'type ', '0']
-const STRINGS = ['data', 'join', 'x', 'b', 'c', 'nobody', 'r', '*', '{r}', '\0', '\ud800', '\udfff\ud800', '\u{1F600}', 'é', 'e\u0301', '__proto__', '"', '\\', '</script>', '\u2028']
+const KEYS = ['type', 'data', 'to', 'from', 'room', 'id', 'user_id', 'token', 'seen', 'peer', 'result', 'ms', 'path', 'cause', '__proto__', 'constructor', 'toString', 'hasOwnProperty', '', 'Type', 'type ', '0']
+const STRINGS = ['data', 'join', 'failed', 'connected', 'relay', 'x', 'b', 'c', 'nobody', 'r', '*', '{r}', '\0', '\ud800', '\udfff\ud800', '\u{1F600}', 'é', 'e\u0301', '__proto__', '"', '\\', '</script>', '\u2028']
 const NUMBERS = ['0', '-0', '1', '-1.5', '1e999', '-1e999', '1e-999', '12345678901234567890', '9007199254740993', '0.1', '1E+2', '01', '1.', '.5', '+1', '0x1', 'NaN', 'Infinity', '-']
 const SPACE = fc.oneof({ weight: 12, arbitrary: fc.constant('') }, { weight: 3, arbitrary: fc.constantFrom(' ', '\n', '\t', '\r\n', '  ') }, { weight: 1, arbitrary: fc.constantFrom('\ufeff', '\u00a0', '\v', '/**/') })
 
@@ -53,6 +53,17 @@ const pair = fc.tuple(
   fc.oneof({ weight: 40, arbitrary: value }, { weight: 20, arbitrary: typeText }, { weight: 1, arbitrary: fc.oneof(deep, wide) })
 ).map(([name, before, after, json]) => `${name}${before}:${after}${json}`)
 
+/** Reports of calls have more fields than chance would put together: most of them are right here. */
+const reportText = fc.record({
+  type: fc.constant('"report"'),
+  peer: fc.oneof({ weight: 4, arbitrary: fc.constant('"b"') }, { weight: 1, arbitrary: fc.constantFrom(256, 257, 0).map(length => `"${'x'.repeat(length)}"`) }, { weight: 2, arbitrary: value }),
+  result: fc.oneof({ weight: 4, arbitrary: fc.constantFrom('"connected"', '"failed"') }, { weight: 1, arbitrary: value }),
+  ms: fc.oneof({ weight: 4, arbitrary: fc.constantFrom('0', '1200', '0.5', '3600000', '3600000.1', '-1', '1e999') }, { weight: 1, arbitrary: value }),
+  path: fc.oneof({ weight: 4, arbitrary: fc.constantFrom('"host"', '"srflx"', '"prflx"', '"relay"', '"HOST"') }, { weight: 1, arbitrary: value }),
+  cause: value,
+  id: fc.constantFrom('1', '"x"', 'null')
+}, { requiredKeys: ['type'] }).map(fields => `{${Object.entries(fields).map(([name, json]) => `"${name}":${json}`).join(',')}}`)
+
 const objectText = fc.tuple(
   SPACE,
   fc.oneof(
@@ -65,7 +76,7 @@ const objectText = fc.tuple(
 ).map(([space, start, pairs, end]) => `${space}{${pairs.length === 0 ? start.replace(/,$/, '') : start}${pairs.join(',')}${end}`)
 
 /** Most are messages, or almost; some are any JSON. */
-export const messageText: Arbitrary<string> = fc.oneof({ weight: 8, arbitrary: objectText }, { weight: 1, arbitrary: value })
+export const messageText: Arbitrary<string> = fc.oneof({ weight: 8, arbitrary: objectText }, { weight: 1, arbitrary: reportText }, { weight: 1, arbitrary: value })
 
 /** The same as bytes, of which one in a few is changed, cut off or doubled. */
 export const messageBytes: Arbitrary<Buffer> = fc.tuple(messageText, fc.integer({ min: 0, max: 11 }), fc.nat(), fc.nat(255)).map(([text, how, at, byte]) => mutate(Buffer.from(text), how, at, byte))

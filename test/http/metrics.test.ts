@@ -24,6 +24,9 @@ const METRICS = {
   turnip_room_joins_total: ['realm'],
   turnip_room_leaves_total: ['realm'],
   turnip_signaling_messages_total: ['realm', 'signal_type'],
+  turnip_calls_total: ['realm', 'result'],
+  turnip_call_setup_seconds: ['realm'],
+  turnip_call_path_total: ['realm', 'path'],
   turnip_server_uptime_seconds: [],
   turnip_configured_threads: [],
   turnip_configured_realms: ['realm'],
@@ -119,7 +122,7 @@ test('every metric is there, with exactly its labels', async t => {
     }
     const kind = found.types.get(name)
     if (name.endsWith('_total')) assert.equal(kind, 'counter', name)
-    else if (/duration|latency/.test(name)) assert.equal(kind, 'histogram', name)
+    else if (/duration|latency|setup/.test(name)) assert.equal(kind, 'histogram', name)
     else assert.equal(kind, 'gauge', name)
   }
   for (const name of ['process_cpu_user_seconds_total', 'process_resident_memory_bytes', 'nodejs_eventloop_lag_seconds', 'nodejs_gc_duration_seconds', 'nodejs_heap_size_used_bytes']) {
@@ -149,7 +152,7 @@ test('the figures are right after known traffic', async t => {
   assert.equal(get('room_joins_total', { realm }), 2)
   assert.equal(get('room_leaves_total', { realm }), 1)
   const received = Object.fromEntries(found.of('turnip_messages_received_total').map(({ labels, value }) => [labels['message_type'], value]))
-  assert.deepEqual(received, { join: 2, leave: 1, data: 5, disband_room: 0, watch: 0, unwatch: 0, refresh: 0, ping: 1, other: 2 })
+  assert.deepEqual(received, { join: 2, leave: 1, data: 5, disband_room: 0, watch: 0, unwatch: 0, refresh: 0, ping: 1, report: 0, other: 2 })
   const sent = (type: string): number => get('messages_sent_total', { realm, message_type: type })
   assert.deepEqual(['welcome', 'joined', 'ready', 'user_joined', 'data', 'left', 'user_left', 'pong', 'error', 'room_disbanded'].map(sent), [2, 2, 1, 1, 5, 1, 1, 1, 2, 0])
   const signals = Object.fromEntries(found.of('turnip_signaling_messages_total').map(({ labels, value }) => [labels['signal_type'], value]))
@@ -158,6 +161,23 @@ test('the figures are right after known traffic', async t => {
   assert.equal(get('configured_realms', { realm }), 1)
   assert.ok(get('server_uptime_seconds') > 0)
   assert.ok(get('memory_usage_bytes') > 1e7)
+})
+
+test('reports of calls are counted by result and path, and the time to connect of those that did', async t => {
+  const { url, wsUrl } = await serve(t)
+  const client = await Client.open(wsUrl, 'a')
+  const report = (fields: object): void => { client.send({ type: 'report', peer: 'b', ...fields }) }
+  for (const path of ['host', 'relay', 'relay', undefined]) report({ result: 'connected', ms: 400, path })
+  report({ result: 'connected', ms: 12_000, path: 'srflx' })
+  for (const path of ['host', undefined]) report({ result: 'failed', ms: 30_000, path, cause: 'no path' })
+  assert.deepEqual(await client.fence(), [], 'nothing is answered, in a room or not')
+  const found = await scrape(url)
+  const values = (name: string, label: string): Record<string, number> => Object.fromEntries(found.of(name).map(({ labels, value }) => [labels[label], value]))
+  assert.deepEqual(values('turnip_calls_total', 'result'), { connected: 5, failed: 2 })
+  assert.deepEqual(values('turnip_call_path_total', 'path'), { host: 1, srflx: 1, prflx: 0, relay: 2, unknown: 1 })
+  assert.deepEqual([found.get('turnip_call_setup_seconds_count'), found.get('turnip_call_setup_seconds_sum')], [5, 13.6])
+  assert.equal(found.get('turnip_call_setup_seconds_bucket', { le: '0.5' }), 4)
+  await client.close()
 })
 
 test('connections and rooms that are gone are not counted as there', async t => {
@@ -203,6 +223,8 @@ test('nothing that a client can invent makes a series', async t => {
     await client.join(`room-${name}`)
     client.send({ type: 'data', data: { type: `signal-${name}` } })
     await client.refused({ type: `type-${name}` })
+    client.send({ type: 'report', peer: `peer-${name}`, result: 'failed', ms: 1, cause: `cause-${name}` })
+    await client.refused({ type: 'report', peer: 'b', result: 'connected', ms: 1, path: `path-${name}` })
     await client.close()
     for (const path of [`/nope-${name}`, `/ws/${name}`, `/nope?token=${name}`, `/metrics/${name}`, `/${name}/health`]) await (await fetch(`${url}${path}`)).text()
     for (const method of ['POST', 'DELETE', 'PROPFIND']) await (await fetch(`${url}/path-${name}`, { method })).text()

@@ -48,6 +48,7 @@ async function create (t: TestContext): Promise<Kit> {
     traffic: new Traffic(),
     outboxes: new OutboxQueue(turn),
     turn,
+    reports: { take: () => undefined },
     ice: { grant: () => ({ ice_servers: [], expires_at: null }) },
     throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144, maxPayloadBytes: 65536 }),
     instanceId: 'n',

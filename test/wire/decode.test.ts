@@ -79,6 +79,17 @@ test('a field of the wrong kind, or a missing one, is bad_message and named', ()
     ['{"type":"data","data":1,"to":null}', 'to'],
     ['{"type":"refresh"}', 'token'],
     ['{"type":"refresh","token":{}}', 'token'],
+    ['{"type":"ping","seen":-1}', 'seen'],
+    ['{"type":"report","result":"failed","ms":1}', 'peer'],
+    ['{"type":"report","peer":"","result":"failed","ms":1}', 'peer'],
+    [`{"type":"report","peer":"${'x'.repeat(257)}","result":"failed","ms":1}`, 'peer'],
+    ['{"type":"report","peer":"b","result":"lost","ms":1}', 'result'],
+    ['{"type":"report","peer":"b","result":"failed"}', 'ms'],
+    ['{"type":"report","peer":"b","result":"failed","ms":"1"}', 'ms'],
+    ['{"type":"report","peer":"b","result":"failed","ms":-1}', 'ms'],
+    ['{"type":"report","peer":"b","result":"failed","ms":3600001}', 'ms'],
+    ['{"type":"report","peer":"b","result":"connected","ms":1,"path":"tunnel"}', 'path'],
+    ['{"type":"report","peer":"b","result":"failed","ms":1,"cause":{}}', 'cause'],
     ['{"type":"ping","id":{}}', 'id'],
     ['{"type":"leave","id":null}', 'id'],
     ['{"type":"watch","id":true}', 'id']
@@ -106,7 +117,8 @@ test('a refusal repeats the id of the request where it can be one', () => {
 test('every message of the protocol is taken, with and without an id and with fields that nobody knows', () => {
   for (const message of [
     { type: 'join', room: 'r' }, { type: 'join', room: 'r', user_id: 'a' }, { type: 'leave' }, { type: 'data', data: null }, { type: 'data', data: [1], to: 'b' },
-    { type: 'disband_room' }, { type: 'watch' }, { type: 'unwatch' }, { type: 'refresh', token: 't' }, { type: 'ping' }
+    { type: 'disband_room' }, { type: 'watch' }, { type: 'unwatch' }, { type: 'refresh', token: 't' }, { type: 'ping' }, { type: 'ping', seen: 0 },
+    { type: 'report', peer: 'b', result: 'connected', ms: 0.5, path: 'relay' }, { type: 'report', peer: 'x'.repeat(256), result: 'failed', ms: 3_600_000, cause: 'x'.repeat(5000) }
   ]) {
     for (const more of [{}, { id: 'x' }, { id: 3 }, { unknown: { x: 1 } }]) {
       const whole = { ...message, ...more }
