@@ -70,12 +70,21 @@ function turnUsername (expiresAt: number, userId: string): string {
   return bytes.toString('utf8', 0, written)
 }
 
+/** Part of their life after which credentials are replaced. */
+const RENEW_AFTER = 0.75
+
 /** Gives clients their ICE servers. */
 export class IceServers {
   readonly #settings: IceSettings
 
   constructor (settings: IceSettings) {
     this.#settings = settings
+  }
+
+  /** When what is given now is to be replaced, ms since 1970. */
+  get renewAt (): number {
+    const { turnSecret, turnTtlS } = this.#settings
+    return turnSecret === '' ? Infinity : Date.now() + turnTtlS * 1000 * RENEW_AFTER
   }
 
   /** Credentials are those of coturn's `use-auth-secret`: it knows them by the secret alone, and refuses them after their expiry. */

@@ -22,7 +22,7 @@ export interface ConnectionContext extends LineContext {
   readonly verify: (token: string | undefined) => Promise<Identity>
   readonly connections: Connections
   readonly reports: Pick<CallReports, 'take'>
-  readonly ice: Pick<IceServers, 'grant'>
+  readonly ice: Pick<IceServers, 'grant' | 'renewAt'>
   readonly instanceId: string
   /** How long a connection with a session is kept when its line is gone, ms. */
   readonly resumeWindowMs: number
@@ -64,6 +64,8 @@ export class Connection implements Peer, Tended, LineOwner {
   #waiting: Buffer[] = []
   /** How much longer it is kept, as it was told to come back later, ms. */
   #awayMs = 0
+  /** When its ICE servers are to be replaced, ms since 1970. */
+  #renewIceAt = Infinity
 
   constructor (identity: Identity, context: ConnectionContext, { session, id = randomUUID() }: { session?: Session, id?: string } = {}) {
     this.id = id
@@ -78,12 +80,13 @@ export class Connection implements Peer, Tended, LineOwner {
    * @param missed frames that the client has not seen, to follow at once
    */
   open (line: Line, opening: ServerMessage, missed: readonly Frame[] = []): void {
-    const { connections, traffic, rooms } = this.#context
+    const { connections, traffic, rooms, ice } = this.#context
     traffic.sent[opening.type]++
     line.send(frameOf(opening))
     for (const frame of missed) line.send(frame)
     this.#line = line
     this.#awayMs = 0
+    this.#renewIceAt = ice.renewAt
     connections.add(this)
     line.open(this)
     // The others were told when it went away; all of them are told when it is back.
@@ -125,6 +128,7 @@ export class Connection implements Peer, Tended, LineOwner {
   beat (now: number): void {
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     this.#line?.beat(now, this.#isBusy)
+    if (this.#line !== undefined && Date.now() >= this.#renewIceAt) this.#renewIce()
   }
 
   received (text: Buffer): void {
@@ -196,6 +200,14 @@ export class Connection implements Peer, Tended, LineOwner {
     connections.delete(this)
     this.session?.end()
     void rooms.exit(this, this.#work)
+  }
+
+  /** Before its credentials end. Whoever is away is given others when it comes back. */
+  #renewIce (): void {
+    const { ice } = this.#context
+    const { ice_servers: servers, expires_at: expiresAt } = ice.grant(this.identity.userId)
+    this.#renewIceAt = ice.renewAt
+    if (expiresAt !== null) this.send(frameOf({ type: 'ice_servers', data: { ice_servers: servers, expires_at: expiresAt } }))
   }
 
   #handle (text: Buffer): void {

@@ -49,7 +49,7 @@ async function create (t: TestContext): Promise<Kit> {
     outboxes: new OutboxQueue(turn),
     turn,
     reports: { take: () => undefined },
-    ice: { grant: () => ({ ice_servers: [], expires_at: null }) },
+    ice: { grant: () => ({ ice_servers: [], expires_at: null }), renewAt: Infinity },
     throttle: new Throttle({ messagesPerSecond: 100, bytesPerSecond: 262_144, maxPayloadBytes: 65536 }),
     instanceId: 'n',
     pingIntervalMs: 3_600_000,
