@@ -48,5 +48,16 @@ export default [
   layer(['src/broker/**'], ...http, '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../*.ts'),
   layer(['src/tokens/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../broker/*', '../redis/*', '../*.ts'),
   layer(['src/ice/**'], ...http, 'ioredis', 'pino', '../routes/*', '../plugins/*', '../rooms/*', '../presence/*', '../broker/*', '../redis/*', '../tokens/*', '../*.ts'),
-  layer(['src/routes/**'], 'ioredis', '../tokens/*', '../presence/*', '../broker/*', '../redis/*', '../plugins/*', ...['roster', 'hub', 'departures', 'repair', 'relay', 'watchers', 'record'].map(name => `../rooms/${name}.ts`))
+  layer(['src/routes/**'], 'ioredis', '../tokens/*', '../presence/*', '../broker/*', '../redis/*', '../plugins/*', ...['roster', 'hub', 'departures', 'repair', 'relay', 'watchers', 'record'].map(name => `../rooms/${name}.ts`)),
+  ...['', 'mesh/'].map(folder => ({
+    files: [`src/client/${folder}*.ts`],
+    rules: {
+      'no-restricted-imports': ['error', {
+        patterns: [
+          { regex: `^${folder === '' ? '' : '\\.\\./'}\\.\\./(?!protocol/(messages|codes)\\.ts$)|^[^.]`, message: MESSAGE },
+          { regex: 'protocol/messages', allowTypeImports: true, message: `${MESSAGE} Types alone: the schemas would come with their library.` }
+        ]
+      }]
+    }
+  }))
 ]

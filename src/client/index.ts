@@ -1,0 +1,6 @@
+export { Emitter, type Listener } from './emitter.ts'
+export type { Joined, LeaveReason, Member, Members, SignalingEvents, SignalingState, StateChange } from './events.ts'
+export type { SignalingOptions, TokenSource, WebSocketClass, WebSocketLike } from './options.ts'
+export { SignalingClient, type CallReport } from './signaling-client.ts'
+export { SignalingError, type SignalingErrorCode } from './signaling-error.ts'
+export type { IceServer, PeerInfo } from '../protocol/messages.ts'
