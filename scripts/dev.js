@@ -8,10 +8,12 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { readFlags } from './command-line.js'
 import { runUntilExit } from './run-until-exit.js'
+import { keepClientTranspiled } from './transpile-client.js'
 
 const HELP = `Usage: npm run dev
 
-Runs src/server.ts and starts it anew when a source file changes (or when Return is pressed).
+Runs src/server.ts and starts it anew when a source file changes (or when Return is pressed);
+dist/client, which the demo page loads, follows src/client.
 Settings come from the environment, then from .env; those left blank become:
 
   ENVIRONMENT        development (the demo page and POST /generate-token are on)
@@ -49,10 +51,12 @@ const rooms = environment.REDIS_URL?.startsWith('memory:') ? 'rooms in memory' :
 const secret = hasOwnSecret ? 'secret from your settings' : 'secret made for this run'
 console.log(`Turnip in development: http://localhost:${environment.PORT || 5004}${page}, ${rooms}, ${secret}`)
 
+const endTranspiling = keepClientTranspiled()
 process.exitCode = await runUntilExit(
   [fileURLToPath(import.meta.resolve('tsx/cli')), 'watch', '--clear-screen=false', 'src/server.ts'],
   { cwd: fileURLToPath(new URL('..', import.meta.url)), env: environment }
 )
+endTranspiling()
 
 /**
  * An empty value is a blank too: .env.example has such lines.

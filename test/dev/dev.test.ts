@@ -28,7 +28,7 @@ function isAlive (pid: number): boolean {
   }
 }
 
-test('npm run dev serves the demo page and gives tokens that open /ws, and Ctrl-C leaves no process behind', async t => {
+test('npm run dev serves the demo page and the client library, and gives tokens that open /ws, and Ctrl-C leaves no process behind', async t => {
   const server = await launch([DEV], createListeningParser(), { env: { ENVIRONMENT: undefined, REDIS_URL: undefined, ACCESS_SECRET: undefined } })
   const { url, wsUrl, pid, exited, logs } = server
   const descendants = await descendantsOf(pid)
@@ -42,6 +42,10 @@ test('npm run dev serves the demo page and gives tokens that open /ws, and Ctrl-
   const page = await fetch(url)
   assert.equal(page.status, 200)
   assert.match(page.headers.get('content-type') ?? '', /^text\/html/)
+  const library = await fetch(`${url}/client/index.js`)
+  assert.equal(library.status, 200)
+  assert.match(library.headers.get('content-type') ?? '', /^(application|text)\/javascript/)
+  assert.match(await library.text(), /export \{[^}]*SignalingClient/)
   const answer = await fetch(`${url}/generate-token`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ username: 'ana' }) })
   assert.equal(answer.status, 200)
   const { token } = await answer.json() as { token: string }
