@@ -44,6 +44,7 @@ export class Metrics {
     gauge(registry, 'turnip_memory_usage_bytes', 'Resident memory of the process', () => [[{}, process.memoryUsage.rss()]])
     const { traffic } = this
     counter(registry, 'turnip_connections_total', 'Connections opened', () => [[{ realm }, traffic.connections]])
+    counter(registry, 'turnip_session_resumes_total', 'Clients that came back with a session, and what they found', () => labelled(realm, 'result', traffic.resumes))
     counter(registry, 'turnip_connections_refused_total', 'Clients that a limit kept out, by the limit', () => labelled(realm, 'limit', traffic.refused))
     counter(registry, 'turnip_slowdowns_total', 'Times a client was slowed down as it sent too much', () => [[{ realm }, traffic.slowdowns]])
     counter(registry, 'turnip_floods_total', 'Clients closed with 1008, as they went on sending too much', () => [[{ realm }, traffic.floods]])

@@ -26,7 +26,7 @@ export interface SessionAsk { readonly key: string, readonly seen: number, reado
 export interface Leaving {
   readonly peer: Peer
   /** From now on all that is said to it goes to `forward`. @returns what it needs to go on; undefined when it cannot */
-  take (forward: (frame: Frame) => void): GivenUp | undefined
+  take (forward: (frame: Frame) => void): Omit<GivenUp, 'room'> | undefined
   /** It is over here: it leaves its room, unless it has moved. */
   end (): void
 }
@@ -174,7 +174,7 @@ export class Handovers {
     const asked = this.#asked.get(request)
     if (asked === undefined) return // too late: the old holder gives the client up by itself
     const { connectionId } = asked
-    const arrival = new Arrival({ username, received, view: view ?? undefined, missed }, {
+    const arrival = new Arrival({ username, received, view: view ?? undefined, missed, room: room?.room }, {
       settle: async peer => {
         const moved = room === null ? 'nowhere' : await this.#rooms.move(peer, room)
         if (watching) void this.#rooms.watch(peer, true).catch(() => {}) // the store is away: all see that nothing comes

@@ -62,6 +62,8 @@ export class Connection implements Peer, Tended, LineOwner {
   /** What the client asked for last and that takes a while; resolves whatever comes of it. */
   #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
+  /** That was closed, until it is gone. */
+  #lastLine: Line | undefined
   /** How much longer it is kept, as it was told to come back later, ms. */
   #awayMs = 0
   /** When its ICE servers are to be replaced, ms since 1970. */
@@ -72,7 +74,6 @@ export class Connection implements Peer, Tended, LineOwner {
     this.identity = identity
     this.#context = context
     this.session = session
-    context.traffic.connections++
   }
 
   /**
@@ -81,7 +82,9 @@ export class Connection implements Peer, Tended, LineOwner {
    */
   open (line: Line, opening: ServerMessage, missed: readonly Frame[] = []): void {
     const { connections, traffic, rooms, ice } = this.#context
+    traffic.connections++
     traffic.sent[opening.type]++
+    this.#line?.dismiss(4409) // shown twice at once, the session goes on over the last line
     line.send(frameOf(opening))
     for (const frame of missed) line.send(frame)
     this.#line = line
@@ -115,14 +118,17 @@ export class Connection implements Peer, Tended, LineOwner {
   }
 
   terminate (): void {
-    this.#line?.terminate()
+    const line = this.#line ?? this.#lastLine
+    line?.terminate()
   }
 
   async goAway (reason: string, reconnectAfterMs: number): Promise<void> {
-    if (this.#line === undefined) return // it went while others were told
+    const line = this.#line
+    if (line === undefined) return // it went while others were told
     this.#awayMs = reconnectAfterMs
+    this.#lastLine = line
     this.send(frameOf({ type: 'goaway', data: { reason, reconnect_after_ms: reconnectAfterMs } }))
-    await this.#line.goAway()
+    await line.goAway()
   }
 
   beat (now: number): void {
@@ -147,9 +153,10 @@ export class Connection implements Peer, Tended, LineOwner {
 
   /**
    * The client has come back: its old line is closed, and what it had asked for is finished first.
-   * @returns whether it can go on; false when it is over, or that takes too long
+   * @returns whether it can go on; false when it is over, or goes on elsewhere, or that takes too long
    */
   async yield (): Promise<boolean> {
+    if (this.isElsewhere) return false
     const line = this.#line
     this.#line = undefined
     this.#waiting = []
@@ -161,7 +168,7 @@ export class Connection implements Peer, Tended, LineOwner {
     const late = new AbortController()
     await Promise.race([this.#work.then(() => { isSettled = true }), delay(SETTLE_MS, undefined, { signal: late.signal }).catch(() => {})])
     late.abort()
-    return isSettled && !this.#isOver
+    return isSettled && !this.#isOver && !this.isElsewhere
   }
 
   /**
@@ -186,9 +193,13 @@ export class Connection implements Peer, Tended, LineOwner {
     return { ...resumption, view: { ...view, members } }
   }
 
+  /** Whether its client goes on at another instance. */
+  get isElsewhere (): boolean { return this.#forward !== undefined }
+
   /** From now on all that is said to the client goes elsewhere: it goes on at another instance. */
   forwardTo (forward: (frame: Frame) => void): void {
     this.#forward = forward
+    this.session?.end()
     this.#context.connections.delete(this)
   }
 

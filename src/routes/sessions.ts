@@ -5,6 +5,7 @@ import { Connection, type ConnectionContext } from './connection.ts'
 import type { Line } from './line.ts'
 import { Session, type Resumption, type SessionState } from './session.ts'
 import type { SessionClaim, SessionTokens } from './session-token.ts'
+import type { Resume } from './traffic.ts'
 
 /** What a client comes back with. */
 export interface Claim {
@@ -51,7 +52,7 @@ export class Sessions implements SessionHolder {
     line.hold()
     try {
       const claim = this.#tokens.read(session, identity.userId)
-      if (claim === undefined) this.start(line, identity, false)
+      if (claim === undefined) this.#refuse(line, identity, 'it is not one of this user')
       else if (this.#byKey.has(claim.key) || claim.instance === this.#nonce) await this.#goOn(line, identity, claim, seen)
       else await this.#fetch(line, identity, claim, seen)
     } catch (error) {
@@ -64,7 +65,7 @@ export class Sessions implements SessionHolder {
     const connection = this.#byKey.get(key)
     if (connection === undefined || connection.identity.userId !== userId) return undefined
     if (!await connection.yield()) {
-      connection.end()
+      this.#giveUpOn(connection)
       return undefined
     }
     return {
@@ -84,11 +85,12 @@ export class Sessions implements SessionHolder {
     const connection = this.#byKey.get(key)
     const resumption = await connection?.yield() === true ? connection?.resume(key, seen, identity) : undefined
     if (connection?.session === undefined || resumption === undefined) {
-      connection?.end()
-      return this.start(line, identity, false)
+      if (connection !== undefined) this.#giveUpOn(connection)
+      return this.#refuse(line, identity, connection === undefined ? 'it has ended' : 'what its client has seen is not kept, or its token does not open the room')
     }
     const { session } = connection
     this.#byKey.set(session.key, connection)
+    this.#count('here')
     this.#open(connection, session, line, resumption)
   }
 
@@ -96,21 +98,40 @@ export class Sessions implements SessionHolder {
   async #fetch (line: Line, identity: Identity, { key, instance, connectionId }: SessionClaim, seen: number): Promise<void> {
     const { rooms } = this.#context
     const arrival = await rooms.fetchSession(instance, { key, seen, userId: identity.userId, connectionId })
-    if (arrival === 'refused') return this.start(line, identity, false)
-    if (arrival === 'gone') return this.start(line, identity, false, connectionId)
+    if (arrival === 'refused') return this.#refuse(line, identity, 'the instance that had it refused')
+    if (arrival === 'gone') {
+      this.#count('gone')
+      return this.start(line, identity, false, connectionId)
+    }
     const { given } = arrival
-    if ((given.view !== undefined && !opens(identity, given.view.room)) || this.#byId.has(connectionId)) {
+    if ((given.room !== undefined && !opens(identity, given.room)) || this.#byId.has(connectionId)) {
       arrival.abort()
-      return this.start(line, identity, false)
+      return this.#refuse(line, identity, 'its token does not open the room, or its place is taken')
     }
     const { session, connection } = this.#create({ ...identity, username: given.username }, connectionId, { ...given, spent: key })
     if (!await arrival.settle(connection)) {
       connection.end()
-      return this.start(line, identity, false)
+      return this.#refuse(line, identity, 'the room could not be changed')
     }
     this.#byKey.set(key, connection) // until the client has said something: the new session may not reach it
+    this.#count('elsewhere')
     this.#open(connection, session, line, given)
     arrival.begin()
+  }
+
+  #count (result: Resume): void {
+    this.#context.traffic.resumes[result]++
+  }
+
+  #refuse (line: Line, identity: Identity, why: string): void {
+    this.#count('refused')
+    this.#context.log.debug({ user_id: identity.userId, why }, 'a session cannot be gone on with')
+    this.start(line, identity, false)
+  }
+
+  /** Its client cannot go on with it. */
+  #giveUpOn (connection: Connection): void {
+    if (!connection.isElsewhere) connection.end()
   }
 
   #create (identity: Identity, id?: string, state?: SessionState): { session: Session, connection: Connection } {

@@ -11,6 +11,10 @@ const SENT_TYPES: readonly ServerMessageType[] = [
 
 const REFUSALS = ['origin', 'failures', 'user_connections', 'address_connections', 'timeout'] as const
 
+/** Where a session was: at this instance, at another, at one that is gone, nowhere (any more). */
+const RESUMES = ['here', 'elsewhere', 'gone', 'refused'] as const
+export type Resume = typeof RESUMES[number]
+
 /** How many connections and messages there were, by type: plain numbers, with fixed names that no client can add to. */
 export class Traffic {
   connections = 0
@@ -19,6 +23,8 @@ export class Traffic {
   floods = 0
   /** Who was not let in, and why, where a token alone does not say it. */
   readonly refused = zeros(REFUSALS)
+  /** Who came back with a session, and what became of it. */
+  readonly resumes = zeros(RESUMES)
   readonly received = zeros<ClientMessageType | 'other'>([...Object.keys(clientMessages) as ClientMessageType[], 'other'])
   readonly sent = zeros<ServerMessageType>(SENT_TYPES)
   readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])

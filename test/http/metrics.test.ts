@@ -34,6 +34,7 @@ const METRICS = {
   turnip_instances: ['realm'],
   turnip_resyncs_total: ['realm', 'cause'],
   turnip_connections_refused_total: ['realm', 'limit'],
+  turnip_session_resumes_total: ['realm', 'result'],
   turnip_slowdowns_total: ['realm'],
   turnip_floods_total: ['realm'],
   turnip_members_reaped_total: ['realm'],
