@@ -1,13 +1,13 @@
 /**
- * The step before the tests: they run against a real Redis server and a real browser, with clocks that are wrong, and no
- * npm package carries what that takes.
+ * The step before the tests: they run against a real Redis server, a real TURN server and a real browser, with clocks
+ * that are wrong, and no npm package carries what that takes.
  * On Debian and its kin this installs what is missing; elsewhere it says in one line what to install.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFlags } from './command-line.js'
 import {
-  MINIMUM_REDIS_VERSION, findChromium, findFaketime, findOnPath, findRedisServer, isNewEnough, isSnapStub, redisVersion
+  MINIMUM_REDIS_VERSION, findChromium, findFaketime, findOnPath, findRedisServer, findTurnServer, isNewEnough, isSnapStub, redisVersion
 } from './services.js'
 
 const HELP = `Usage: node scripts/install-services.js [--verbose]
@@ -18,17 +18,19 @@ be used (as root, or with a sudo that asks no password). Says nothing and change
   redis-server   ${MINIMUM_REDIS_VERSION} or newer, on the PATH
   Chromium       chromium, chromium-browser or google-chrome on the PATH, or the path in CHROMIUM_PATH
   faketime       on the PATH
+  coturn         its turnserver, on the PATH
 
   -v, --verbose  show what was found, and all that apt-get prints
   -h, --help     show this text
 `
 
-const SERVICE = 'redis-server'
+/** Packages that start a service when they are installed, each named like its service. */
+const SERVICES = ['redis-server', 'coturn']
 
-/** @typedef {{ redis: boolean, chromium: boolean, faketime: boolean }} Needs what is missing */
+/** @typedef {{ redis: boolean, chromium: boolean, faketime: boolean, coturn: boolean }} Needs what is missing */
 
 /** @type {Needs} */
-const CHROMIUM_ALONE = { redis: false, chromium: true, faketime: false }
+const CHROMIUM_ALONE = { redis: false, chromium: true, faketime: false, coturn: false }
 
 /** A failure that is told to the user in its one line, without a stack. */
 class Unavailable extends Error {}
@@ -44,7 +46,9 @@ try {
 }
 
 function installMissing () {
-  const needs = { redis: findRedisServer() === undefined, chromium: findChromium() === undefined, faketime: findFaketime() === undefined }
+  const needs = {
+    redis: findRedisServer() === undefined, chromium: findChromium() === undefined, faketime: findFaketime() === undefined, coturn: findTurnServer() === undefined
+  }
 
   if (needs.chromium && process.env.CHROMIUM_PATH) {
     throw new Unavailable(`CHROMIUM_PATH is "${process.env.CHROMIUM_PATH}", which cannot be run: set it to a Chromium's executable, or unset it`)
@@ -60,6 +64,7 @@ function installMissing () {
     console.log(`redis-server: ${findRedisServer()}`)
     console.log(`Chromium: ${findChromium()}`)
     console.log(`faketime: ${findFaketime()}`)
+    console.log(`turnserver: ${findTurnServer()}`)
   }
 }
 
@@ -80,9 +85,11 @@ function aptGet () {
  * @param {Needs} needs
  */
 function installWithApt (asRoot, needs) {
-  // RUNLEVEL=1 keeps invoke-rc.d from starting a System V service; under systemd, stopNewService makes up for it.
+  // RUNLEVEL=1 keeps invoke-rc.d from starting a System V service; under systemd, stopService makes up for it.
   const apt = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive', 'RUNLEVEL=1', 'apt-get', '-o', 'DPkg::Lock::Timeout=120']
-  const packages = [...needs.redis ? ['redis-server'] : [], ...needs.chromium ? ['chromium'] : [], ...needs.faketime ? ['faketime'] : []]
+  const packages = [
+    ...needs.redis ? ['redis-server'] : [], ...needs.chromium ? ['chromium'] : [], ...needs.faketime ? ['faketime'] : [], ...needs.coturn ? ['coturn'] : []
+  ]
   const names = inWords(packages)
 
   // The lists may be absent (a fresh container) or name versions that are gone. One broken source of many is no reason
@@ -93,18 +100,18 @@ function installWithApt (asRoot, needs) {
   if (needs.redis) checkRedisPackage()
   if (needs.chromium) checkChromiumPackage()
 
-  const hadService = isInstalled('redis-server')
+  const newServices = SERVICES.filter(service => packages.includes(service) && !isInstalled(service))
   console.log(`Installing ${names} (apt-get install)`)
   const install = run([...apt, 'install', '-y', '--no-install-recommends', ...packages])
-  if (needs.redis && !hadService) stopNewService(asRoot)
+  for (const service of newServices) stopService(asRoot, service)
 
   if (!install.ok) {
     if (!options.verbose) process.stderr.write(update.output + install.output)
     throw new Unavailable(`apt-get could not install ${names}: see its messages above`)
   }
 
-  const missing = { redis: findRedisServer() === undefined, chromium: false, faketime: findFaketime() === undefined }
-  if (missing.redis || missing.faketime) throw new Unavailable(whatToInstall(missing))
+  const missing = { redis: findRedisServer() === undefined, chromium: false, faketime: findFaketime() === undefined, coturn: findTurnServer() === undefined }
+  if (Object.values(missing).includes(true)) throw new Unavailable(whatToInstall(missing))
   const chromium = needs.chromium ? findChromium() : undefined
   if (needs.chromium && (chromium === undefined || spawnSync(chromium, ['--version']).status !== 0)) {
     throw new Unavailable(`The chromium package is installed, but does not run. ${whatToInstall(CHROMIUM_ALONE)}`)
@@ -145,14 +152,15 @@ function isInstalled (name) {
 }
 
 /**
- * The tests start servers of their own; the one that the package starts would take the machine's port 6379 now and at
- * every boot, and nobody asked for it. Called only where the package was not there before.
+ * The tests start servers of their own; the one that a package starts would take a port of the machine (6379, 3478) now
+ * and at every boot, and nobody asked for it. Called only where the package was not there before.
  *
  * @param {string[]} asRoot
+ * @param {string} service
  */
-function stopNewService (asRoot) {
-  if (existsSync('/run/systemd/system')) run([...asRoot, 'systemctl', 'disable', '--now', SERVICE])
-  else if (existsSync(`/etc/init.d/${SERVICE}`)) run([...asRoot, `/etc/init.d/${SERVICE}`, 'stop'])
+function stopService (asRoot, service) {
+  if (existsSync('/run/systemd/system')) run([...asRoot, 'systemctl', 'disable', '--now', service])
+  else if (existsSync(`/etc/init.d/${service}`)) run([...asRoot, `/etc/init.d/${service}`, 'stop'])
 }
 
 /**
@@ -172,7 +180,7 @@ function run ([file = '', ...args]) {
  * @param {Needs} needs
  * @returns {string}
  */
-function whatToInstall ({ redis, chromium, faketime }) {
+function whatToInstall ({ redis, chromium, faketime, coturn }) {
   const wanted = []
   if (redis) {
     const old = findOnPath('redis-server').map(redisVersion).find(version => version !== undefined)
@@ -184,6 +192,7 @@ function whatToInstall ({ redis, chromium, faketime }) {
     wanted.push(`Chromium or Google Chrome (${why}CHROMIUM_PATH may name one)`)
   }
   if (faketime) wanted.push('faketime')
+  if (coturn) wanted.push('coturn')
   return `Please install ${inWords(wanted)}: Turnip's tests run against ${wanted.length > 1 ? 'them' : 'it'}`
 }
 

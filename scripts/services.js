@@ -1,7 +1,7 @@
 /**
- * Finds the programs that the tests run beside Turnip: a Redis server, Chromium, and faketime, which gives a process a
- * clock that is wrong. The install step and the tests look in the same places through this file, so what the one
- * accepts, the other finds.
+ * Finds the programs that the tests run beside Turnip: a Redis server, Chromium, coturn, and faketime, which gives a
+ * process a clock that is wrong. The install step and the tests look in the same places through this file, so what the
+ * one accepts, the other finds.
  */
 import { spawnSync } from 'node:child_process'
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs'
@@ -124,4 +124,13 @@ export function findChromium () {
  */
 export function findFaketime () {
   return findOnPath('faketime')[0]
+}
+
+/**
+ * coturn's TURN server.
+ *
+ * @returns {string | undefined}
+ */
+export function findTurnServer () {
+  return findOnPath('turnserver')[0]
 }
