@@ -63,7 +63,7 @@ export class Session {
   push (frame: Frame): void {
     this.#frames.push(frame)
     this.#bytes += frame.length
-    if (this.#frames.length > MOST_FRAMES || this.#bytes > MOST_BYTES) this.#forget(1)
+    while (this.#frames.length > MOST_FRAMES || this.#bytes > MOST_BYTES) this.#forget(1)
   }
 
   /** A frame of the client was handled: it has its new session. */
@@ -89,7 +89,7 @@ export class Session {
     const name = [this.#name, this.#former].find(candidate => candidate?.key === key)
     if (name === undefined) return undefined
     const known = name.sentBefore + seen
-    if (known < this.#forgotten || known > this.#forgotten + this.#frames.length) return undefined
+    if (!(known >= this.#forgotten && known <= this.#forgotten + this.#frames.length)) return undefined
     for (const spent of this.keys) if (spent !== key) this.#owner.spent(spent)
     this.#forget(known - this.#forgotten)
     this.#former = name

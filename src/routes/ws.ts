@@ -22,9 +22,9 @@ declare module 'fastify' {
 /** How soon a client that has too many connections may try again, s: they are not given up fast. */
 const CONNECTIONS_RETRY_AFTER_S = '10'
 
-/** How many frames a client says it has; nothing that is none is ever right. */
+/** How many frames a client says it has; more than were ever sent where it says nothing that is a number. */
 function countOf (seen: unknown): number {
-  return typeof seen === 'string' && /^\d{1,15}$/.test(seen) ? Number(seen) : -1
+  return typeof seen === 'string' && /^\d{1,15}$/.test(seen) ? Number(seen) : Number.MAX_SAFE_INTEGER
 }
 
 /**

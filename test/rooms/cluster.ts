@@ -6,7 +6,7 @@ import { MemoryPresence } from '../../src/presence/memory-presence.ts'
 import type { Leases } from '../../src/presence/leases.ts'
 import type { Change, Entry, Member, NewMember, Position, Presence, Reconciled, Since } from '../../src/presence/presence.ts'
 import type { ClientMessageOf } from '../../src/protocol/messages.ts'
-import { isHandover } from '../../src/rooms/handover-record.ts'
+import { decodeHandover, isHandover, type HandoverMessage } from '../../src/rooms/handover-record.ts'
 import { decodeRecord, type ChangeRecord, type DataRecord } from '../../src/rooms/record.ts'
 import { RoomService } from '../../src/rooms/room-service.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
@@ -82,6 +82,11 @@ export class FaultyBroker implements Broker {
   readonly #broker: Broker
   /** Whether a record goes on its way; false loses it. */
   passes: (record: DataRecord | ChangeRecord, to: string) => boolean = () => true
+  /** Whether a message about a session goes on its way. */
+  passesHandover: (message: HandoverMessage) => boolean = () => true
+  /** What arrives waits. */
+  #isDeaf = false
+  #unheard: Array<() => void> = []
   /** Whether anything can leave at all. */
   isUp = true
   /** Where what arrives is handed over. */
@@ -95,7 +100,19 @@ export class FaultyBroker implements Broker {
 
   async open (handlers: BrokerHandlers): Promise<void> {
     this.handlers = handlers
-    await this.#broker.open(handlers)
+    await this.#broker.open({
+      ...handlers,
+      onRecord: (record, origin) => {
+        if (this.#isDeaf) this.#unheard.push(() => { handlers.onRecord(record, origin) })
+        else handlers.onRecord(record, origin)
+      }
+    })
+  }
+
+  get isDeaf (): boolean { return this.#isDeaf }
+  set isDeaf (isDeaf: boolean) {
+    this.#isDeaf = isDeaf
+    if (!isDeaf) for (const hear of this.#unheard.splice(0)) hear()
   }
 
   async ask (instance: string, bytes: Buffer): Promise<boolean> { return this.send(instance, bytes) }
@@ -105,7 +122,10 @@ export class FaultyBroker implements Broker {
 
   send (instance: string, bytes: Buffer, vital?: boolean): boolean {
     if (!this.isUp) return false
-    if (isHandover(bytes)) return this.#broker.send(instance, bytes, vital)
+    if (isHandover(bytes)) {
+      const handover = decodeHandover(bytes)
+      return (handover.kind === 'message' && !this.passesHandover(handover.message)) || this.#broker.send(instance, bytes, vital)
+    }
     const record = decodeRecord(bytes)
     this.sent.push({ to: instance, record })
     if (!this.passes(record, instance)) return true

@@ -1,0 +1,133 @@
+/** A session's way from one instance to another when something on it is lost, late or refused. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Frame } from '../../src/protocol/frame.ts'
+import type { Arrival } from '../../src/rooms/arrival.ts'
+import type { HandoverMessage } from '../../src/rooms/handover-record.ts'
+import type { SessionAsk } from '../../src/rooms/handover.ts'
+import { RecordingPeer } from '../harness/recording-peer.ts'
+import { createCluster, gate, say, seat, turns, type Cluster, type Instance } from './cluster.ts'
+
+const ask: SessionAsk = { key: 'k', seen: 0, userId: 'a', connectionId: 'a' }
+
+/** An instance gives up a peer as a connection with a session does. */
+function serve ({ rooms }: Instance, peer: RecordingPeer): { ended: () => boolean } {
+  let isOver = false
+  const send = peer.send.bind(peer)
+  rooms.serveSessions({
+    giveUp: async () => isOver
+      ? undefined
+      : {
+          peer,
+          take: (forward: (frame: Frame) => void) => {
+            peer.send = forward
+            return { username: peer.identity.username, received: 0, view: undefined, missed: [] }
+          },
+          end: () => {
+            if (isOver) return
+            isOver = true
+            peer.send = send
+            void rooms.exit(peer)
+          }
+        }
+  })
+  peer.close = () => {}
+  return { ended: () => isOver }
+}
+
+async function fetched ({ rooms }: Instance, from: string): Promise<Arrival> {
+  const arrival = await rooms.fetchSession(from, ask)
+  assert.ok(typeof arrival === 'object', String(arrival))
+  return arrival
+}
+
+interface Scene { cluster: Cluster, one: Instance, two: Instance, three: Instance, a: RecordingPeer, b: RecordingPeer, c: RecordingPeer, place: { ended: () => boolean } }
+
+/** `a` and `b` on one, `c` on three; `a` is to go on at two. */
+async function create (t: Parameters<typeof createCluster>[0]): Promise<Scene> {
+  const cluster = createCluster(t)
+  const [one, two, three] = [await cluster.instance('one'), await cluster.instance('two'), await cluster.instance('three')]
+  const [a, b, c] = [await seat(one, 'a'), await seat(one, 'b'), await seat(three, 'c')]
+  await turns()
+  for (const peer of [a, b, c]) peer.clear()
+  return { cluster, one, two, three, a, b, c, place: serve(one, a) }
+}
+
+const lost = (kind: HandoverMessage['kind']) => (message: HandoverMessage): boolean => message.kind !== kind
+
+void describe('a hand-over', { concurrency: true }, () => {
+  void test('words of instances that do not know of it yet come over the former holder, and those of the others are not sent twice', async t => {
+    const { one, two, three, b, c } = await create(t)
+    const d = await seat(two, 'd')
+    await turns()
+    three.broker.isDeaf = true // it does not hear of the move
+    const arrival = await fetched(two, 'one')
+    const a = new RecordingPeer('a')
+    assert.equal(await arrival.settle(a), true)
+    arrival.begin()
+    for (let n = 0; n < 3; n++) {
+      say(three, c, n)
+      await turns()
+    }
+    assert.deepEqual(a.all('data').map(({ data }) => data), [0, 1, 2], 'over the former holder')
+    say(one, b, 'b')
+    say(two, d, 'd')
+    await turns()
+    assert.deepEqual(a.all('data').map(({ data }) => data), [0, 1, 2], 'what is sent straight to here waits until all is there')
+    three.broker.isDeaf = false
+    await turns()
+    assert.deepEqual(a.all('data').map(({ data }) => data).toSorted(), [0, 1, 2, 'b', 'd'])
+    assert.deepEqual(a.types.filter(type => type !== 'data'), ['user_resumed'])
+    say(three, c, 3)
+    await turns()
+    assert.equal(a.all('data').at(-1)?.data, 3)
+    assert.deepEqual(d.all('data').map(({ data }) => data).toSorted(), [0, 1, 2, 3, 'b'])
+  })
+
+  void test('when the former holder says no more, its client is told the whole of its room, and goes on', async t => {
+    const { one, two, b } = await create(t)
+    one.broker.passesHandover = lost('done')
+    const arrival = await fetched(two, 'one')
+    const a = new RecordingPeer('a')
+    assert.equal(await arrival.settle(a), true)
+    arrival.begin()
+    say(one, b, 'over it')
+    const { version, data: { members } } = await a.next('resynced')
+    assert.deepEqual([version, members.map(({ connection_id: id }) => id)], [4, ['a', 'b', 'c']])
+    say(one, b, 'straight')
+    await turns()
+    assert.deepEqual(a.all('data').map(({ data }) => data), ['over it', 'straight'])
+  })
+
+  void test('a client that the new holder cannot take in leaves the former one', async t => {
+    const { cluster, two, place } = await create(t)
+    two.presence.before = name => { if (name === 'move') throw new Error('the store is away') }
+    const arrival = await fetched(two, 'one')
+    assert.equal(await arrival.settle(new RecordingPeer('a')), false)
+    await turns()
+    assert.equal(place.ended(), true)
+    assert.deepEqual((await cluster.store.snapshot('r'))?.members.map(({ connection_id: id }) => id), ['b', 'c'])
+  })
+
+  void test('an instance that is not there is gone at once, and one that does not answer after two seconds', async t => {
+    const { two, one } = await create(t)
+    assert.equal(await two.rooms.fetchSession('nobody', ask), 'gone')
+    one.broker.passesHandover = lost('given')
+    assert.equal(await two.rooms.fetchSession('one', ask), 'gone')
+    one.broker.passesHandover = () => true
+    one.rooms.serveSessions({ giveUp: async () => undefined })
+    assert.equal(await two.rooms.fetchSession('one', ask), 'refused')
+  })
+
+  void test('a room that ends while its member is on the way is told so', async t => {
+    const { one, two, b } = await create(t)
+    const arrival = await fetched(two, 'one')
+    const held = gate()
+    two.presence.before = async name => { if (name === 'move') await held.opened }
+    const a = new RecordingPeer('a')
+    const settled = arrival.settle(a)
+    await one.rooms.disband(b)
+    held.open()
+    assert.equal(await settled, false, 'there is no place to take over')
+  })
+})
