@@ -140,20 +140,24 @@ export class Link {
     this.#pauseMs = 0
     this.#timer = setTimeout(() => { this.#broken(`${base.host} does not answer`) }, connectTimeoutMs)
     let isOpen = false
+    let isAsking = false
     socket.addEventListener('open', () => { isOpen = true })
-    socket.addEventListener('error', () => {}) // 'close' follows
     socket.addEventListener('message', ({ data }) => {
       if (!isCurrent()) return
       this.#heartbeat.heard()
       this.#on.frame(String(data))
     })
-    socket.addEventListener('close', async event => {
-      if (!isCurrent()) return
+    const ended = async (event: { code: number, reason: string }): Promise<void> => {
+      if (!isCurrent() || isAsking) return
+      isAsking = true
       const why = isOpen
         ? whyClosed(event, this.#tokens.areRenewable, this.#pauseMs)
         : await whyRefused(fetch, wsAddress(base), token, this.#wasUp, connectTimeoutMs)
       if (isCurrent()) this.#failed(why)
-    })
+    }
+    socket.addEventListener('close', event => { void ended(event) })
+    // Some say no more than this of a connection that did not open.
+    socket.addEventListener('error', () => { if (!isOpen) void ended({ code: 1006, reason: '' }) })
   }
 
   #broken (message: string): void {

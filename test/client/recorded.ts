@@ -1,5 +1,6 @@
 import WebSocket from 'ws'
 import { SignalingClient, type SignalingEvents, type SignalingOptions } from '../../src/client/index.ts'
+import type { ServerMessageType } from '../../src/protocol/messages.ts'
 import { tokenFor } from '../harness/token.ts'
 
 /** How long anything may take before a test fails, ms. Only a broken client ever takes it. */
@@ -29,23 +30,28 @@ export class Recorded {
         this.#wake()
       })
     }
-    this.client.on('frame', frame => { this.frames.push(frame) })
+    this.client.on('frame', frame => {
+      this.frames.push(frame)
+      this.#wake()
+    })
   }
 
   /** The next event of this name, among those that nobody has waited for; others before it are passed over. */
   async next<E extends EventName> (event: E, isIt: (detail: SignalingEvents[E]) => boolean = () => true): Promise<SignalingEvents[E]> {
-    const deadline = Date.now() + LIMIT_MS
-    for (;;) {
-      for (let heard = this.heard[this.#taken]; heard !== undefined; heard = this.heard[this.#taken]) {
-        this.#taken++
-        if (heard.event === event && isIt(heard.detail as SignalingEvents[E])) return heard.detail as SignalingEvents[E]
+    let found: SignalingEvents[E] | undefined
+    await this.#until(`no ${event} came`, () => {
+      while (found === undefined && this.#taken < this.heard.length) {
+        const heard = this.heard[this.#taken++]
+        if (heard?.event === event && isIt(heard.detail as SignalingEvents[E])) found = heard.detail as SignalingEvents[E]
       }
-      if (Date.now() >= deadline) throw new Error(`no ${event} came; heard ${JSON.stringify(this.heard.slice(-20))}`)
-      await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, deadline - Date.now())
-        this.#wake = () => { clearTimeout(timer); resolve() }
-      })
-    }
+      return found !== undefined
+    })
+    return found as SignalingEvents[E]
+  }
+
+  /** Waits until so many frames of a type have come. */
+  async replies (type: ServerMessageType, count: number): Promise<void> {
+    await this.#until(`${count} ${type} did not come`, () => this.frames.filter(({ direction, frame }) => direction === 'in' && frame.type === type).length >= count)
   }
 
   /** Waits until it is in this state. */
@@ -55,6 +61,17 @@ export class Recorded {
 
   all<E extends EventName> (event: E): Array<SignalingEvents[E]> {
     return this.heard.filter(heard => heard.event === event).map(heard => heard.detail as SignalingEvents[E])
+  }
+
+  async #until (otherwise: string, isSo: () => boolean): Promise<void> {
+    const deadline = Date.now() + LIMIT_MS
+    while (!isSo()) {
+      if (Date.now() >= deadline) throw new Error(`${otherwise}; heard ${JSON.stringify(this.heard.slice(-20))}`)
+      await new Promise<void>(resolve => {
+        const timer = setTimeout(resolve, deadline - Date.now())
+        this.#wake = () => { clearTimeout(timer); resolve() }
+      })
+    }
   }
 
   /** Types of the frames that went out. */
