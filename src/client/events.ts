@@ -56,7 +56,7 @@ export interface SignalingEvents {
   resumed: { missed: number, resent: number }
   room_created: { room: string }
   room_disbanded: { room: string, reason: DisbandReason }
-  ice_servers: { ice_servers: IceServer[], expires_at?: number }
+  ice_servers: { ice_servers: readonly IceServer[], expires_at?: number }
   goaway: { reason: string, reconnect_after_ms: number }
   degraded: { redis: 'down' | 'up' }
   /** What was refused and nobody waits for: `data`, `report`, the way back into the room, a new token. */

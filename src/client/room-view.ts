@@ -54,6 +54,7 @@ export class RoomView {
         const { type, room, version, data } = frame
         if (room !== this.name || version <= this.#version) return
         this.#version = version
+        if (data.connection_id === this.self) return // `resumed` has told
         if (type === 'user_left') this.members.delete(data.connection_id)
         else this.members.set(data.connection_id, { ...this.members.get(data.connection_id), ...data })
         this.#emit(type, data)

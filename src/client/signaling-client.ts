@@ -73,7 +73,7 @@ export class SignalingClient extends Emitter<SignalingEvents> {
   get username (): string { return this.#self?.username ?? '' }
   get instanceId (): string { return this.#self?.instance_id ?? '' }
   /** For `new RTCPeerConnection({ iceServers })`. */
-  get iceServers (): IceServer[] { return this.#self?.ice_servers ?? [] }
+  get iceServers (): IceServer[] { return [...this.#self?.ice_servers ?? []] }
   /** The room it is in, or is on the way back to. */
   get room (): string | null { return this.#view.name }
   /** The others in the room, by their connection_id. */
