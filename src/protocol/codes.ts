@@ -66,3 +66,9 @@ export const closeCodes = {
 } as const satisfies Record<number, { reason: string, comeBack: ComeBack }>
 
 export type CloseCode = keyof typeof closeCodes
+
+/**
+ * Codes of a Close frame, the client's or the server's, after which a session is over: the client has left (1005: a Close
+ * without a code), or may not go on. After all others, and none, it may.
+ */
+export const lastCodes: ReadonlySet<number> = new Set([1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 4401, 4403, 4409])

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { IceServers } from '../ice/ice-servers.ts'
-import type { CloseCode } from '../protocol/codes.ts'
+import { lastCodes, type CloseCode } from '../protocol/codes.ts'
 import { decode, signalType } from '../protocol/decode.ts'
 import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
 import type { ClientMessage, ClientMessageOf, PeerInfo, RequestId, ServerMessage, Welcome } from '../protocol/messages.ts'
@@ -34,9 +34,6 @@ interface ConnectionLog {
   debug (context: object, message: string): void
   error (context: object, message: string): void
 }
-
-/** Close codes after which nobody comes back to a session: the client has left, or may not go on. 1005: a Close without a code. */
-const LAST_CODES = new Set([1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 4401, 4403, 4409])
 
 /** How long work under way may hold up that another line goes on, ms. */
 const SETTLE_MS = 2000
@@ -114,7 +111,7 @@ export class Connection implements Peer, Tended, LineOwner {
 
   close (code: CloseCode): void {
     if (this.#line !== undefined) this.#line.close(code)
-    else if (LAST_CODES.has(code)) this.end()
+    else if (lastCodes.has(code)) this.end()
   }
 
   terminate (): void {
@@ -147,7 +144,7 @@ export class Connection implements Peer, Tended, LineOwner {
     this.#line = undefined
     this.#waiting = [] // not handled: a client that goes on sends it again
     const keptMs = Math.min(resumeWindowMs + this.#awayMs, validUntil(this.identity) - Date.now())
-    if (this.session === undefined || LAST_CODES.has(code) || keptMs <= 0) this.end()
+    if (this.session === undefined || lastCodes.has(code) || keptMs <= 0) this.end()
     else connections.keep(this, this.identity.userId, keptMs)
   }
 
