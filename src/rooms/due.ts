@@ -17,6 +17,11 @@ export function comersOf (ahead: Ahead): Member[] {
   return Array.from(ahead?.values() ?? []).flatMap(({ change, seat }) => seat !== undefined && isEntry(change) ? [change.member] : [])
 }
 
+/** Whether word of a member's move to another instance than this one waits for its turn. */
+export function hasGone (ahead: Ahead, id: string, self: string): boolean {
+  return Array.from(ahead?.values() ?? []).some(({ change }) => change.kind === 'moved' && change.member.connection_id === id && change.member.instance !== self)
+}
+
 /** Whether a frame comes too early: its sender, or one of ours whom the sender knows already, has yet to come in. */
 export function isTooEarly (ahead: Ahead, sender: string, targets: readonly string[]): boolean {
   for (const { change, seat } of ahead?.values() ?? []) {

@@ -3,6 +3,7 @@ import { Refusal } from '../protocol/refusal.ts'
 import type { Cluster } from './cluster.ts'
 import { infoOf, type Peer } from './peer.ts'
 import { GAP_MS } from './reconciler.ts'
+import type { Roster } from './roster.ts'
 import { Seat } from './seat.ts'
 import type { Watchers } from './watchers.ts'
 
@@ -63,7 +64,7 @@ export class Entrance {
       seated = new Promise(resolve => {
         roster.receive(change, seat, () => { onSeated(seat, version); resolve({ seat, version }) })
       })
-      if (roster.hasGap) late = setTimeout(() => { if (roster.hasGap) roster.adopt(entry) }, GAP_MS) // the join does not wait for a lost change
+      if (roster.hasGap) late = setTimeout(() => { catchUp(roster, entry) }, GAP_MS)
     } finally {
       hub.arrived(room)
       this.#cluster.releaseUnused(room)
@@ -85,6 +86,12 @@ export class Entrance {
     this.#watchers.entered(peer, roster.epoch)
     return true
   }
+}
+
+/** A join does not wait for a lost change. Where others of ours are in question, what is done about the gap settles that. */
+function catchUp (roster: Roster, entry: Entry): void {
+  const isIn = ({ peer: { id } }: Seat): boolean => entry.members.some(({ connection_id: other }) => other === id)
+  if (roster.hasGap && roster.seats.every(isIn)) roster.adopt(entry)
 }
 
 /** Waits for the store. @throws Refusal unavailable when it does not answer or refuses */

@@ -205,7 +205,7 @@ export class Reconciler {
   #takeOver (doubt: Doubt, roster: Roster | undefined, found: Reconciled): void {
     const { room, cause } = doubt
     const { hub, relay, log, graceMs } = this.#options
-    if (found.kind === 'gone') roster?.resume()
+    if (found.kind === 'gone') roster?.abandon()
     if (found.kind === 'disbanded' && roster !== undefined) {
       relay.change([...roster.instances], room, roster.epoch, found)
       roster.end(found.reason)

@@ -8,8 +8,8 @@ export interface Move {
   readonly version: number
   /** Nonce of the instance that held it; undefined where it was not known as a member. */
   readonly from: string | undefined
-  /** Nonce of the instance that holds it now. */
-  readonly to: string
+  /** Nonce of the instance that holds it now; undefined where that is not known: it may have left again. */
+  readonly to: string | undefined
   /** The one that it had here until now, if any. */
   readonly seat: Seat | undefined
 }

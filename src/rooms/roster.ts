@@ -7,10 +7,10 @@ import type { Frame } from '../protocol/frame.ts'
 import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
 import { infoOfMember, type Member, type Position, type RosterChange, type Snapshot } from '../presence/presence.ts'
 import { Audience } from './audience.ts'
-import { comersOf, isEntry, isTooEarly, type Ahead, type Due } from './due.ts'
+import { comersOf, hasGone, isEntry, isTooEarly, type Ahead, type Due } from './due.ts'
 import { EarlyFrames } from './early-frames.ts'
 import { Residents } from './residents.ts'
-import type { Move, RosterOwner } from './roster-owner.ts'
+import type { RosterOwner } from './roster-owner.ts'
 import type { Seat } from './seat.ts'
 
 export class Roster implements Position {
@@ -57,13 +57,12 @@ export class Roster implements Position {
   get isSpread (): boolean { return this.#residents.isSpread }
 
   /** The members as clients are told of them, in the order they joined. @param except a connection_id to leave out */
-  members (except?: string): MemberInfo[] {
-    return this.#residents.infos(except)
-  }
+  members (except?: string): MemberInfo[] { return this.#residents.infos(except) }
 
-  /** The members that sit here or wait for their turn to. */
+  /** The members that sit here or wait for their turn to, but for those of whom it is known that they go on elsewhere. */
   ours (): Member[] {
-    const members = [...this.#residents.seated(), ...comersOf(this.#ahead)]
+    const seated = this.#residents.seated().filter(({ connection_id: id }) => !hasGone(this.#ahead, id, this.#self))
+    const members = [...seated, ...comersOf(this.#ahead)]
     return [...new Map(members.map(member => [member.connection_id, member])).values()] // some come in once more
   }
 
@@ -106,9 +105,7 @@ export class Roster implements Position {
   }
 
   /** Who `to` means: that connection, or else all connections of that user; never the sender itself. */
-  resolve (to: string, sender: string): Member[] {
-    return this.#residents.resolve(to, sender)
-  }
+  resolve (to: string, sender: string): Member[] { return this.#residents.resolve(to, sender) }
 
   /** Takes a seat away at once: nothing is sent to it any more. Its `left` follows when its version has come. */
   vacate (seat: Seat): void {
@@ -126,6 +123,12 @@ export class Roster implements Position {
     this.#suspended = false
     this.#advance()
     if (this.#ahead !== undefined) this.#owner.onGap(this)
+  }
+
+  /** The store knows the room no more: goes on as before, but for those whose move from here waits for its turn in vain. */
+  abandon (): void {
+    for (const seat of this.seats.filter(({ peer: { id } }) => hasGone(this.#ahead, id, this.#self))) this.#giveUp(seat)
+    this.resume()
   }
 
   /**
@@ -173,16 +176,16 @@ export class Roster implements Position {
     this.#residents = new Residents(this.#self, snapshot.members)
     this.#epoch = snapshot.epoch
     this.#version = snapshot.version
-    const moves: Move[] = []
-    for (const { connection_id: id, instance: to } of snapshot.members) {
-      const seat = known.seatOf(id)
-      const from = known.instanceOf(id)
-      if (to === this.#self) this.#residents.seat(id, seat)
-      else if (seat !== undefined) this.#audience.remove(seat)
-      if (from !== undefined && from !== to) moves.push({ connectionId: id, version: snapshot.version, from, to, seat })
-    }
+    const lost = this.seats.filter(({ peer: { id } }) => this.#residents.instanceOf(id) !== this.#self)
+    for (const seat of lost) this.#audience.remove(seat)
+    for (const seat of this.seats) this.#residents.seat(seat.peer.id, seat)
     this.#audience.tellWhole()
-    for (const move of moves) this.#owner.onMoved(this, move)
+    for (const seat of lost) this.#giveUp(seat)
+    for (const { connection_id: id, instance: to } of snapshot.members) {
+      const from = known.instanceOf(id)
+      if (from === undefined || from === to || known.seatOf(id) !== undefined) continue
+      this.#owner.onMoved(this, { connectionId: id, version: snapshot.version, from, to, seat: undefined })
+    }
     for (const [version, due] of this.#ahead ?? []) {
       if (isSameLife && version > this.#version) continue
       this.#ahead?.delete(version)
@@ -257,14 +260,19 @@ export class Roster implements Position {
     this.#owner.onMoved(this, { connectionId: id, version: this.#version, from, to, seat })
   }
 
+  /** Takes the seat of one away who goes on elsewhere, as is known without the change itself. */
+  #giveUp (seat: Seat): void {
+    const { id } = seat.peer
+    const to = this.#residents.instanceOf(id)
+    this.vacate(seat)
+    this.#owner.onMoved(this, { connectionId: id, version: this.#version, from: this.#self, to: to === this.#self ? undefined : to, seat })
+  }
+
   #take (seat: Seat): void {
     const { id } = seat.peer
     const to = this.#residents.instanceOf(id)
     if (this.#ended || to === undefined) return
-    if (to !== this.#self) { // it has gone on elsewhere before its turn came
-      this.#owner.onMoved(this, { connectionId: id, version: this.#version, from: this.#self, to, seat })
-      return
-    }
+    if (to !== this.#self) return this.#giveUp(seat) // it has gone on elsewhere before its turn came
     const former = this.#residents.seatOf(id)
     if (former !== undefined) this.vacate(former)
     this.#residents.seat(id, seat)

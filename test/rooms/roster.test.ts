@@ -421,6 +421,30 @@ test('a resync takes the seats of those away who sit elsewhere by now, of those 
   assert.equal(kit.roster.isTaken(seatC), false)
 })
 
+test('one whose move waits for its turn is claimed no more, and gives its seat up when the room turns out to be gone', () => {
+  const kit = create()
+  const { seat } = take(kit, 1, 'a')
+  const { peer: b } = take(kit, 2, 'b')
+  kit.roster.receive(moved(4, 'a', THERE))
+  assert.deepEqual(kit.roster.ours().map(({ connection_id: id }) => id), ['b'])
+  assert.equal(kit.roster.seats.length, 2)
+  kit.roster.suspend()
+  kit.roster.abandon()
+  assert.deepEqual(kit.moves, [{ connectionId: 'a', version: 2, from: HERE, to: undefined, seat }])
+  assert.deepEqual([kit.roster.seats.map(({ peer }) => peer.id), b.frames], [['b'], []])
+})
+
+test('a resync without a member that moved from here and has left since takes its seat away', () => {
+  const kit = create()
+  const { seat, peer } = take(kit, 1, 'a')
+  take(kit, 2, 'b')
+  peer.clear()
+  kit.roster.receive(moved(4, 'a', THERE))
+  kit.roster.adopt({ epoch: 'e', version: 5, members: [member('b')] })
+  assert.deepEqual(kit.moves, [{ connectionId: 'a', version: 5, from: HERE, to: undefined, seat }])
+  assert.deepEqual([peer.frames, kit.roster.isSpread, kit.roster.seats.length], [[], false, 1])
+})
+
 test('of two peers with one connection_id the later one has the seat', () => {
   const kit = create()
   const { seat: former, peer } = take(kit, 1, 'a')
