@@ -6,7 +6,7 @@ import type { SignalingError } from './signaling-error.ts'
 import { Tokens } from './tokens.ts'
 
 /** A connection that lived this long was a good one: the pauses after it begin anew, ms. */
-const STEADY_MS = 5000
+const STEADY_MS = 1000
 
 /** Ends a socket of ours that is no good any more. The server takes 1000 for the end of the session, and this for an accident. */
 const BROKEN = 4000

@@ -301,6 +301,6 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     for (const { resolve } of this.#openers.splice(0)) resolve()
     if (this.state !== 'open') return // ... again
     const useless = this.#outbox.open(to => way === undefined || this.#view.reaches(to, way.isSameMember))
-    if (useless > 0) this.emit('error', new SignalingError('left_out', `${useless} messages waited for members who are gone`, { request: 'data' }))
+    if (useless > 0) this.emit('error', new SignalingError('left_out', `Messages that waited for members who are gone: ${useless}`, { request: 'data' }))
   }
 }
