@@ -182,9 +182,8 @@ export class Roster implements Position {
     this.#audience.tellWhole()
     for (const seat of lost) this.#giveUp(seat)
     for (const { connection_id: id, instance: to } of snapshot.members) {
-      const from = known.instanceOf(id)
-      if (from === undefined || from === to || known.seatOf(id) !== undefined) continue
-      this.#owner.onMoved(this, { connectionId: id, version: snapshot.version, from, to, seat: undefined })
+      const from = known.seatOf(id) === undefined ? known.instanceOf(id) : undefined
+      if (from !== undefined && from !== to) this.#owner.onMoved(this, { connectionId: id, version: snapshot.version, from, to, seat: undefined })
     }
     for (const [version, due] of this.#ahead ?? []) {
       if (isSameLife && version > this.#version) continue
