@@ -10,7 +10,7 @@ export type RequestFrame = AnyRequest & { id: number }
 interface Request { frame: RequestFrame, resolve: () => void, reject: (error: SignalingError) => void }
 
 /** Why a request was not done. */
-export type Refusal = Pick<SignalingError, 'code' | 'message'>
+export type Refusal = Pick<SignalingError, 'code' | 'message'> & { status?: number | undefined }
 
 export class Requests {
   readonly #underWay = new Map<RequestId, Request>()
@@ -39,7 +39,7 @@ export class Requests {
     if (request === undefined) return false
     this.#underWay.delete(id)
     if (refusal === undefined) request.resolve()
-    else request.reject(new SignalingError(refusal.code, refusal.message, { request: request.frame.type }))
+    else request.reject(new SignalingError(refusal.code, refusal.message, { request: request.frame.type, status: refusal.status }))
     return true
   }
 }

@@ -30,10 +30,11 @@ const KEEP_CONNECTIONS = `
   }
 `
 
-export async function startBrowser ({ camera = true } = {}): Promise<Browser> {
+/** @param options `backForwardCache`: pages that are left are put aside, as in a browser that nobody automates */
+export async function startBrowser ({ camera = true, backForwardCache = false } = {}): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === undefined) throw new Error('No Chromium to test with: run "node scripts/install-services.js"')
-  return await chromium.launch({ executablePath, args: camera ? [...FLAGS, ...CAMERA_FLAGS] : FLAGS })
+  return await chromium.launch({ executablePath, args: camera ? [...FLAGS, ...CAMERA_FLAGS] : FLAGS, ...(backForwardCache && { ignoreDefaultArgs: ['--disable-back-forward-cache'] }) })
 }
 
 export interface DemoPageOptions extends BrowserContextOptions {
