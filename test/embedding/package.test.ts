@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Client } from '../harness/client.ts'
 import { dieWithParent, endChild, type Exit } from '../harness/die-with-parent.ts'
+import { tokenFor } from '../harness/token.ts'
 import { ACCESS_SECRET } from '../harness/turnip-process.ts'
 import { getJson } from './full-host.ts'
 
@@ -58,9 +59,26 @@ console.log('listening at ' + await app.listen({ port: 0, host: '127.0.0.1' }))
 process.once('SIGTERM', () => { void app.close() })
 `
 
+/** A program of somebody else's that talks to a server, in Node: it knows no types of a browser. */
+const CLIENT = `\
+import WebSocket from 'ws'
+import { SignalingClient, SignalingError, type Member } from 'turnip/client'
+
+const [url = '', token = ''] = process.argv.slice(2)
+const client = new SignalingClient({ url, token: async () => token, WebSocket })
+client.on('data', ({ from, data }) => { console.log(from.username + ' says ' + String(data)) })
+// @ts-expect-error no such event
+client.on('dta', () => {})
+const { members } = await client.join('standup')
+export const first: Member | undefined = members.values().next().value
+client.send('hello')
+await client.join('not a name').catch((error: unknown) => { console.log(error instanceof SignalingError && error.code) })
+client.close()
+`
+
 const CONSUMER_TSCONFIG = {
-  compilerOptions: { target: 'es2023', module: 'nodenext', strict: true, exactOptionalPropertyTypes: true, skipLibCheck: true, types: ['node'], outDir: 'out' },
-  files: ['consumer.ts']
+  compilerOptions: { target: 'es2023', lib: ['es2023'], module: 'nodenext', strict: true, exactOptionalPropertyTypes: true, skipLibCheck: true, types: ['node'], outDir: 'out' },
+  files: ['consumer.ts', 'client.ts']
 }
 
 interface Program { readonly url: string, readonly stop: () => Promise<Exit> }
@@ -135,7 +153,7 @@ await suite('the package', async () => {
     const strays = files.filter(path => !single.has(path) && !/^dist\/.+\.(js|js\.map|d\.ts|lua)$/.test(path) && !/^docs\/[^.]+\.(md|svg|png)$/.test(path) && !/^web\/[^.]+\.(html|css|js|svg)$/.test(path))
     assert.deepEqual(strays, [])
     assert.deepEqual(files.filter(path => /^(test|bench)\/|\.env/.test(path)), [])
-    for (const path of [...scripts, 'package.json', 'dist/app.js', 'dist/app.d.ts', 'dist/server.js', 'dist/presence/lua/join.lua', 'web/index.html']) assert.ok(files.includes(path), path)
+    for (const path of [...scripts, 'package.json', 'dist/app.js', 'dist/app.d.ts', 'dist/server.js', 'dist/client/index.js', 'dist/client/index.d.ts', 'dist/presence/lua/join.lua', 'web/index.html']) assert.ok(files.includes(path), path)
   })
 
   await test('it has a README, a LICENSE and a CHANGELOG', () => {
@@ -156,6 +174,7 @@ await suite('the package', async () => {
   await test('an application in TypeScript compiles against it, and a wrong option does not', async () => {
     await writeFile(join(scratch, 'package.json'), '{ "type": "module" }')
     await writeFile(join(scratch, 'consumer.ts'), CONSUMER)
+    await writeFile(join(scratch, 'client.ts'), CLIENT)
     await writeFile(join(scratch, 'tsconfig.json'), JSON.stringify(CONSUMER_TSCONFIG))
     const compiler = createRequire(import.meta.url).resolve('typescript/lib/tsc.js')
     await run(process.execPath, [compiler, '-p', scratch], { cwd: scratch }).catch((error: unknown) => {
@@ -163,7 +182,7 @@ await suite('the package', async () => {
     })
   })
 
-  await test('that application runs, and clients talk through it', async () => {
+  await test('that application runs, and clients talk through it, the client library among them', async () => {
     const { url, stop } = await start(process.execPath, ['out/consumer.js'])
     const wsUrl = `${url.replace('http', 'ws')}/rtc/ws`
     const ann = await Client.open(wsUrl, 'ann')
@@ -173,6 +192,9 @@ await suite('the package', async () => {
     bob.send({ type: 'data', data: 'hello' })
     assert.equal((await ann.next('data')).data, 'hello')
     assert.deepEqual(await getJson(`${url}/who/standup`), { status: 200, body: ['ann', 'bob'] })
+    const { stdout } = await run(process.execPath, ['out/client.js', `${url}/rtc`, tokenFor('cleo')], { cwd: scratch })
+    assert.equal(stdout, 'room_invalid\n')
+    assert.equal((await bob.next('data')).from.username, 'cleo')
     assert.deepEqual(await stop(), { code: 0, signal: null })
     assert.equal((await ann.closed).code, 1012)
     assert.equal((await bob.closed).code, 1012)
