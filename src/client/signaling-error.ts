@@ -7,7 +7,6 @@ export type ClientErrorCode =
   | 'closed' // by `close()`, while this was under way
   | 'connection_lost' // before the answer came: it may have been done or not
   | 'token_failed' // the function that fetches tokens
-  | 'token_missing'
   | 'refused' // by a server that gave no code: `status` is its HTTP status
   | 'left_out' // what waited for the connection, and could not be sent any more
   | `close_${number}` // the server closed the connection for good, with this close code

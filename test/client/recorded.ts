@@ -6,7 +6,7 @@ import { tokenFor } from '../harness/token.ts'
 /** How long anything may take before a test fails, ms. Only a broken client ever takes it. */
 const LIMIT_MS = 15_000
 
-const EVENTS = [
+export const EVENTS = [
   'state', 'joined', 'left', 'user_joined', 'user_left', 'user_resumed', 'resynced', 'data', 'resumed', 'room_created', 'room_disbanded',
   'ice_servers', 'goaway', 'degraded', 'error'
 ] as const satisfies Array<keyof SignalingEvents>
