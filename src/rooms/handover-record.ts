@@ -20,8 +20,8 @@ const member = Type.Object({ connection_id: text, user_id: text, username: text,
 const schema = Type.Union([
   /** A client has come to the sender with a session that the receiver gave. */
   Type.Object({ kind: Type.Literal('ask'), request: text, key: text, seen: count, user_id: text, connection_id: text }),
-  /** It cannot go on: the session is unknown, spent or over. */
-  Type.Object({ kind: Type.Literal('refused'), request: text }),
+  /** It cannot go on with the sender: the session is unknown, spent, over, or `elsewhere`, at the instance that asked for it before. */
+  Type.Object({ kind: Type.Literal('refused'), request: text, elsewhere: Type.Optional(text) }),
   /** It goes on with the receiver. The frames that it has missed go with it. `room`: where it is a member now, and in which life of it. */
   Type.Object({
     kind: Type.Literal('given'),

@@ -18,6 +18,8 @@ import type { Move } from './roster-owner.ts'
 const ANSWER_MS = 2000
 /** How long the old holder forwards what still reaches it, ms. */
 const FORWARD_MS = 5000
+/** A session that was handed on is looked for at so many instances, one after the other. */
+const MOST_HOLDERS = 4
 
 /** A client that has come with a session. */
 export interface SessionAsk { readonly key: string, readonly seen: number, readonly userId: string, readonly connectionId: string }
@@ -25,16 +27,23 @@ export interface SessionAsk { readonly key: string, readonly seen: number, reado
 /** A connection whose client has come to another instance. */
 export interface Leaving {
   readonly peer: Peer
-  /** From now on all that is said to it goes to `forward`. @returns what it needs to go on; undefined when it cannot */
-  take (forward: (frame: Frame) => void): Omit<GivenUp, 'room'> | undefined
+  /**
+   * From now on all that is said to it goes to `forward`.
+   * @returns what it needs to go on; the instance that has it by now; undefined when it cannot go on, and is over
+   */
+  take (forward: (frame: Frame) => void): Omit<GivenUp, 'room'> | string | undefined
   /** It is over here: it leaves its room, unless it has moved. */
   end (): void
 }
 
 /** Holds sessions of this instance. */
 export interface SessionHolder {
-  /** Finishes what the client had asked for. @returns undefined when there is no such session (any more), or that takes too long. Never rejects */
-  giveUp (ask: SessionAsk): Promise<Leaving | undefined>
+  /**
+   * Finishes what the client had asked for. Never rejects.
+   * @param to the instance that asks
+   * @returns the instance that has it by now; undefined when there is no such session (any more), or that takes too long
+   */
+  giveUp (ask: SessionAsk, to: string): Promise<Leaving | string | undefined>
 }
 
 /** What the rooms of this instance do for a hand-over. */
@@ -58,10 +67,13 @@ interface Departure {
   readonly timer: NodeJS.Timeout
 }
 
+/** A session that an instance does not have. @see HandoverMessage */
+interface Refused { readonly elsewhere: string | undefined }
+
 export class Handovers {
   readonly #broker: Broker
   readonly #rooms: HandoverRooms
-  readonly #asked = new Map<string, { readonly connectionId: string, answer (given: Arrival | 'refused'): void }>()
+  readonly #asked = new Map<string, { readonly connectionId: string, answer (given: Arrival | Refused): void }>()
   readonly #departures = new Map<string, Departure>()
   readonly #arrivals = new Map<string, Arrival>()
   #holder: SessionHolder | undefined
@@ -79,11 +91,26 @@ export class Handovers {
 
   /**
    * Asks an instance for a session that it holds.
-   * @returns what it gave; `refused`: the client cannot go on; `gone`: the instance does not answer, it is dead, or cut off
+   * @returns what it gave; `refused`: the client cannot go on; `gone`: the instance does not answer, it is dead, or cut off;
+   * `here`: it has come here by now, over another line
    */
-  async fetch (instance: string, { key, seen, userId, connectionId }: SessionAsk): Promise<Arrival | 'refused' | 'gone'> {
+  async fetch (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone' | 'here'> {
+    let holder: string | undefined = instance
+    for (let asked = 0; asked < MOST_HOLDERS && holder !== undefined; asked++) {
+      if (holder === this.#broker.nonce) {
+        await this.#arrivals.get(ask.connectionId)?.finished
+        return 'here'
+      }
+      const answer: Arrival | Refused | 'gone' = await this.#ask(holder, ask)
+      if (answer === 'gone' || answer instanceof Arrival) return answer
+      holder = answer.elsewhere
+    }
+    return 'refused'
+  }
+
+  async #ask (instance: string, { key, seen, userId, connectionId }: SessionAsk): Promise<Arrival | Refused | 'gone'> {
     const request = randomUUID()
-    const answer = new Promise<Arrival | 'refused' | 'gone'>(resolve => {
+    const answer = new Promise<Arrival | Refused | 'gone'>(resolve => {
       const late = setTimeout(resolve, ANSWER_MS, 'gone')
       this.#asked.set(request, { connectionId, answer: given => { clearTimeout(late); resolve(given) } })
       const message: HandoverMessage = { kind: 'ask', request, key, seen, user_id: userId, connection_id: connectionId }
@@ -110,7 +137,7 @@ export class Handovers {
         void this.#giveUp(message, origin)
         return
       case 'given': return this.#given(message, frames, origin)
-      case 'refused': return this.#asked.get(message.request)?.answer('refused')
+      case 'refused': return this.#asked.get(message.request)?.answer({ elsewhere: message.elsewhere })
       case 'passed': return this.#passed(message.connection_id, origin)
       case 'done': return this.#arrivals.get(message.connection_id)?.done()
       case 'aborted': return this.#end(message.connection_id)
@@ -147,17 +174,13 @@ export class Handovers {
 
   async #giveUp ({ request, key, seen, user_id: userId, connection_id: connectionId }: HandoverMessage & { kind: 'ask' }, to: string): Promise<void> {
     await this.#arrivals.get(connectionId)?.finished // it has come here only just
-    const leaving = await this.#holder?.giveUp({ key, seen, userId, connectionId })
-    // What the client said here must not come behind what it says there.
-    if (leaving !== undefined) await this.#broker.settled()
-    const given = leaving?.take(frame => {
+    const leaving = await this.#holder?.giveUp({ key, seen, userId, connectionId }, to)
+    if (leaving === undefined || typeof leaving === 'string') return this.#refuse(to, request, leaving)
+    await this.#broker.settled() // what the client said here must not come behind what it says there
+    const given = leaving.take(frame => {
       if (!this.#broker.send(to, encodeForwarded(connectionId, frame))) this.#end(connectionId)
     })
-    if (leaving === undefined || given === undefined) {
-      leaving?.end()
-      this.#broker.send(to, encodeMessage({ kind: 'refused', request }))
-      return
-    }
+    if (given === undefined || typeof given === 'string') return this.#refuse(to, request, given)
     const { peer } = leaving
     const life = peer.seat && { room: peer.seat.roster.room, epoch: peer.seat.roster.epoch }
     const { username, received, view, missed } = given
@@ -168,6 +191,10 @@ export class Handovers {
     const passed = new Set<string>()
     if (peer.seat !== undefined) peer.seat.passesOver = passed
     this.#departures.set(connectionId, { leaving, to, life, passed, awaited: undefined, timer })
+  }
+
+  #refuse (to: string, request: string, elsewhere?: string): void {
+    this.#broker.send(to, encodeMessage({ kind: 'refused', request, ...(elsewhere !== undefined && { elsewhere }) }))
   }
 
   #given ({ request, username, received, view, room, watching }: HandoverMessage & { kind: 'given' }, missed: Frame[], from: string): void {

@@ -86,9 +86,9 @@ export class RoomService {
 
   /**
    * Asks the instance that holds a session for it.
-   * @returns what it gave; `refused`: it cannot be gone on with; `gone`: the instance does not answer
+   * @returns what it gave; `refused`: it cannot be gone on with; `gone`: the instance does not answer; `here`: this one has it by now
    */
-  async fetchSession (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone'> {
+  async fetchSession (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone' | 'here'> {
     return await this.#cluster.handovers.fetch(instance, ask)
   }
 

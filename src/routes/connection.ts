@@ -79,6 +79,7 @@ export class Connection implements Peer, Tended, LineOwner {
    */
   open (line: Line, opening: ServerMessage, missed: readonly Frame[] = []): void {
     const { connections, traffic, rooms, ice } = this.#context
+    if (this.#isOver) return line.close(4409) // its member has gone on elsewhere only just
     traffic.connections++
     traffic.sent[opening.type]++
     this.#line?.dismiss(4409) // shown twice at once, the session goes on over the last line
@@ -154,10 +155,7 @@ export class Connection implements Peer, Tended, LineOwner {
    */
   async yield (): Promise<boolean> {
     if (this.isElsewhere) return false
-    const line = this.#line
-    this.#line = undefined
-    this.#waiting = []
-    line?.dismiss(4409)
+    this.#hangUp()
     const { connections, resumeWindowMs } = this.#context
     if (this.#isOver) return false
     connections.keep(this, this.identity.userId, resumeWindowMs) // until it has its new line
@@ -175,6 +173,7 @@ export class Connection implements Peer, Tended, LineOwner {
    * @returns what it is told of its stay; undefined when it cannot go on
    */
   resume (key: string, seen: number, identity: Identity): Resumption | undefined {
+    if (this.#isOver || this.isElsewhere) return undefined // since it has yielded
     try {
       checkRefresh(this, identity)
     } catch {
@@ -190,6 +189,9 @@ export class Connection implements Peer, Tended, LineOwner {
     return { ...resumption, view: { ...view, members } }
   }
 
+  /** Whether its client has done nothing yet: it may not know of it. */
+  get isUntouched (): boolean { return this.session?.received === 0 && this.seat === undefined }
+
   /** Whether its client goes on at another instance. */
   get isElsewhere (): boolean { return this.#forward !== undefined }
 
@@ -197,6 +199,7 @@ export class Connection implements Peer, Tended, LineOwner {
   forwardTo (forward: (frame: Frame) => void): void {
     this.#forward = forward
     this.session?.end()
+    this.#hangUp() // it was shown here once more since it has yielded
     this.#context.connections.delete(this)
   }
 
@@ -205,9 +208,18 @@ export class Connection implements Peer, Tended, LineOwner {
     if (this.#isOver) return
     this.#isOver = true
     const { connections, rooms } = this.#context
+    this.#hangUp() // there is one where its session was shown twice at once, and one of both was wrong
     connections.delete(this)
     this.session?.end()
     void rooms.exit(this, this.#work)
+  }
+
+  /** Its client goes on over another line, here or elsewhere. */
+  #hangUp (): void {
+    const line = this.#line
+    this.#line = undefined
+    this.#waiting = []
+    line?.dismiss(4409)
   }
 
   /** Before its credentials end. Whoever is away is given others when it comes back. */

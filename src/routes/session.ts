@@ -15,7 +15,11 @@ export interface RoomView { readonly room: string, readonly version: number, rea
 export interface Resumption { readonly received: number, readonly view: RoomView | undefined, readonly missed: Frame[] }
 
 /** What a session is, for the instance that goes on with it. */
-export interface SessionState extends Resumption { readonly spent: string }
+export interface SessionState extends Resumption {
+  /** The name that the client came with, and the frames that it has of it. */
+  readonly spent: string
+  readonly seen: number
+}
 
 /** Keeps sessions by their names. */
 export interface SessionOwner {
@@ -50,7 +54,7 @@ export class Session {
     if (state === undefined) return
     this.#view = state.view
     for (const frame of state.missed) this.push(frame)
-    this.#former = { key: state.spent, sentBefore: 0, receivedBefore: -state.received }
+    this.#former = { key: state.spent, sentBefore: -state.seen, receivedBefore: -state.received }
   }
 
   get key (): string { return this.#name.key }

@@ -25,6 +25,8 @@ export class Sessions implements SessionHolder {
   readonly #nonce: string
   readonly #byKey = new Map<string, Connection>()
   readonly #byId = new Map<string, Connection>()
+  /** The instances that sessions went on to from here, by their names here: whose client did not hear of it comes with that. */
+  readonly #handedOn = new Map<string, string>()
 
   /** @param nonce this instance's name for the others */
   constructor (context: ConnectionContext, tokens: SessionTokens, nonce: string) {
@@ -43,6 +45,8 @@ export class Sessions implements SessionHolder {
    * @param id its former connection_id, where it may keep it
    */
   start (line: Line, identity: Identity, resumed?: false, id?: string): void {
+    const former = id === undefined ? undefined : this.#byId.get(id)
+    if (former?.isUntouched === true) former.close(4409) // its welcome did not arrive, or the client would have come with its session
     const { session, connection } = this.#create(identity, id)
     connection.open(line, { type: 'welcome', data: { ...connection.greeting, ...this.#offer(session, connection), ...(resumed === false && { resumed }) } })
   }
@@ -52,28 +56,28 @@ export class Sessions implements SessionHolder {
     line.hold()
     try {
       const claim = this.#tokens.read(session, identity.userId)
-      if (claim === undefined) this.#refuse(line, identity, 'it is not one of this user')
-      else if (this.#byKey.has(claim.key) || claim.instance === this.#nonce) await this.#goOn(line, identity, claim, seen)
-      else await this.#fetch(line, identity, claim, seen)
+      if (claim === undefined) return this.#refuse(line, identity, 'it is not one of this user')
+      const holder = this.#byKey.has(claim.key) ? this.#nonce : this.#handedOn.get(claim.key) ?? claim.instance
+      if (holder === this.#nonce) await this.#goOn(line, identity, claim, seen)
+      else await this.#fetch(line, identity, { ...claim, instance: holder }, seen)
     } catch (error) {
       this.#context.log.error({ err: error, user_id: identity.userId }, 'a client could not come back')
       line.close(1011)
     }
   }
 
-  async giveUp ({ key, seen, userId }: SessionAsk): Promise<Leaving | undefined> {
+  async giveUp ({ key, seen, userId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
     const connection = this.#byKey.get(key)
-    if (connection === undefined || connection.identity.userId !== userId) return undefined
-    if (!await connection.yield()) {
-      this.#giveUpOn(connection)
-      return undefined
-    }
+    if (connection === undefined) return this.#handedOn.get(key)
+    if (connection.identity.userId !== userId) return undefined
+    if (!await connection.yield()) return this.#giveUpOn(connection, key)
     return {
       peer: connection,
       take: forward => {
         const resumption = connection.resume(key, seen, connection.identity)
-        if (resumption === undefined) return undefined
+        if (resumption === undefined) return this.#giveUpOn(connection, key)
         connection.forwardTo(forward)
+        this.#handOn(key, to)
         return { ...resumption, username: connection.identity.username }
       },
       end: () => { connection.end() }
@@ -85,7 +89,7 @@ export class Sessions implements SessionHolder {
     const connection = this.#byKey.get(key)
     const resumption = await connection?.yield() === true ? connection?.resume(key, seen, identity) : undefined
     if (connection?.session === undefined || resumption === undefined) {
-      if (connection !== undefined) this.#giveUpOn(connection)
+      if (connection !== undefined) this.#giveUpOn(connection, key)
       return this.#refuse(line, identity, connection === undefined ? 'it has ended' : 'what its client has seen is not kept, or its token does not open the room')
     }
     const { session } = connection
@@ -95,10 +99,12 @@ export class Sessions implements SessionHolder {
   }
 
   /** Another instance has it. */
-  async #fetch (line: Line, identity: Identity, { key, instance, connectionId }: SessionClaim, seen: number): Promise<void> {
+  async #fetch (line: Line, identity: Identity, claim: SessionClaim, seen: number): Promise<void> {
     const { rooms } = this.#context
+    const { key, instance, connectionId } = claim
     const arrival = await rooms.fetchSession(instance, { key, seen, userId: identity.userId, connectionId })
     if (arrival === 'refused') return this.#refuse(line, identity, 'the instance that had it refused')
+    if (arrival === 'here') return await this.#goOn(line, identity, claim, seen)
     if (arrival === 'gone') {
       this.#count('gone')
       return this.start(line, identity, false, connectionId)
@@ -108,7 +114,7 @@ export class Sessions implements SessionHolder {
       arrival.abort()
       return this.#refuse(line, identity, 'its token does not open the room, or its place is taken')
     }
-    const { session, connection } = this.#create({ ...identity, username: given.username }, connectionId, { ...given, spent: key })
+    const { session, connection } = this.#create({ ...identity, username: given.username }, connectionId, { ...given, spent: key, seen })
     if (!await arrival.settle(connection)) {
       connection.end()
       return this.#refuse(line, identity, 'the room could not be changed')
@@ -117,6 +123,12 @@ export class Sessions implements SessionHolder {
     this.#count('elsewhere')
     this.#open(connection, session, line, given)
     arrival.begin()
+  }
+
+  /** As long as it is kept there, at the least, for a client that does not come. */
+  #handOn (key: string, to: string): void {
+    this.#handedOn.set(key, to)
+    setTimeout(() => { this.#handedOn.delete(key) }, this.#context.resumeWindowMs).unref()
   }
 
   #count (result: Resume): void {
@@ -129,9 +141,10 @@ export class Sessions implements SessionHolder {
     this.start(line, identity, false)
   }
 
-  /** Its client cannot go on with it. */
-  #giveUpOn (connection: Connection): void {
+  /** Its client cannot go on with it here. @returns the instance that has it by now, if one has */
+  #giveUpOn (connection: Connection, key: string): string | undefined {
     if (!connection.isElsewhere) connection.end()
+    return this.#handedOn.get(key)
   }
 
   #create (identity: Identity, id?: string, state?: SessionState): { session: Session, connection: Connection } {

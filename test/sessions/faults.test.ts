@@ -1,0 +1,101 @@
+/** Sessions while something is the matter: three instances, each behind a line to Redis that can be slow or fail. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { after, before, describe, test, type TestContext } from 'node:test'
+import { Client } from '../harness/client.ts'
+import { tokenFor } from '../harness/token.ts'
+import { until } from '../harness/until.ts'
+import { LinkedCluster } from '../faults/linked-cluster.ts'
+import { SessionClient } from './session-client.ts'
+
+let cluster: LinkedCluster
+before(async () => { cluster = await LinkedCluster.start({ instances: 3, env: { RESUME_WINDOW_MS: '5000', MESSAGES_PER_SECOND: '0' } }) })
+after(async () => { await cluster.stop() })
+
+function at (n: number): string { return cluster.instance(n).turnip.wsUrl }
+
+/** Ana with a session at the first instance, Ben without one at the third. */
+async function pair (t: TestContext, room: string): Promise<{ ana: SessionClient, ben: Client }> {
+  const ana = await SessionClient.open(at(0), `ana-${room}`)
+  ana.say({ type: 'join', room })
+  await ana.client.next('joined')
+  const ben = await Client.open(at(2), `ben-${room}`)
+  t.after(async () => { await Promise.all([ana.client.close(), ben.close()]) })
+  await ben.join(room)
+  await ana.client.next('user_joined')
+  return { ana, ben }
+}
+
+/** How many connections each instance has. */
+async function connections (): Promise<number[]> {
+  return await Promise.all(cluster.instances.map(async ({ turnip: { url } }) => (await (await fetch(`${url}/info`)).json() as { connections: number }).connections))
+}
+
+void describe('a session under faults', () => {
+  test('shown many times at once, here and elsewhere, it goes on over one socket, and no other stays', async t => {
+    const { ana, ben } = await pair(t, 'stampede')
+    const { link } = cluster.instance(0)
+    t.after(() => { link.delay(0) })
+    const before = await connections()
+    for (const delayMs of [0, 50]) {
+      link.delay(delayMs) // the first holder has others wait before it gives the session up
+      const { offer: { session }, seen, client: own } = ana
+      const shown = await Promise.all(Array.from({ length: 60 }, async (_, n) => await Client.openWith(`${at(n % 2)}?token=${tokenFor(ana.userId)}&session=${session}&seen=${seen}`)))
+      await own.closed
+      // Those that did not get it are clients of their own. Of those that did, one goes on.
+      const got = shown.filter(({ opening }) => opening?.type === 'resumed')
+      for (const other of shown) if (!got.includes(other)) await other.close()
+      const isOpen = ({ socket }: Client): boolean => socket.readyState === socket.OPEN
+      await until('one of them goes on', async () => got.filter(isOpen).length <= 1)
+      t.diagnostic(`${got.length} of 60 went on for a moment`)
+      const [last] = got.filter(isOpen)
+      assert.ok(last?.opening?.data.session !== undefined, 'one has it')
+      await last.fence()
+      last.send({ type: 'data', data: `after ${delayMs}` })
+      await ben.upTo(frame => frame.type === 'data' && frame.data === `after ${delayMs}`)
+      ben.send({ type: 'data', data: 'heard' })
+      await last.next('data')
+      ana.client = last
+      ana.offer = { session: last.opening.data.session, resume_window_ms: 5000 }
+      assert.deepEqual(ben.all('user_left'), [])
+    }
+    await until('no socket is left behind', async () => (await connections()).reduce((sum, n) => sum + n) === before.reduce((sum, n) => sum + n))
+  })
+
+  test('where `resumed` never arrives, the client goes on at a third instance, and a fourth time at the first', async t => {
+    const { ana, ben } = await pair(t, 'unheard')
+    const { id, offer: { session }, seen } = ana
+    const heard = []
+    for (const n of [1, 2, 0]) {
+      ben.send({ type: 'data', data: n })
+      await ben.fence()
+      const opening = await ana.back(at(n), { session, seen })
+      assert.equal(opening.type, 'resumed', `at ${n}`)
+      assert.equal(ana.id, id)
+      ana.cut()
+      await once(ana.client.socket, 'close')
+    }
+    const opening = await ana.back(at(1), { session, seen })
+    assert.equal(opening.type, 'resumed')
+    ben.send({ type: 'data', data: 'last' })
+    while (heard.at(-1) !== 'last') heard.push((await ana.client.next('data')).data)
+    assert.deepEqual(heard, [1, 2, 0, 'last'])
+    assert.deepEqual(ben.all('user_left'), [])
+    assert.equal(opening.type === 'resumed' && opening.data.received, 1)
+  })
+
+  test('where the `welcome` of a client whose instance has died never arrives, it still keeps its connection_id', async t => {
+    const { turnip: doomed } = await cluster.add()
+    const ana = await SessionClient.open(doomed.wsUrl, 'ana-unwelcome')
+    t.after(() => ana.client.close())
+    await doomed.stop('SIGKILL')
+    const { id, offer: { session } } = ana
+    for (const n of [1, 1, 2]) {
+      assert.equal((await ana.startAnew(at(n), { session, seen: 0 })).connection_id, id)
+      ana.cut()
+    }
+    await ana.startAnew(at(2), { session, seen: 0 })
+    await ana.client.fence()
+    assert.notEqual((await ana.startAnew(at(2), { session, seen: 0 })).connection_id, id, 'it has said something as the one that it became')
+  })
+})
