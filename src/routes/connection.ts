@@ -59,6 +59,8 @@ export class Connection implements Peer, Tended, LineOwner {
   /** What the client asked for last and that takes a while; resolves whatever comes of it. */
   #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
+  /** Until all that was said to the client at another instance has come: it is in its room as long. */
+  #arrival: Promise<void> | undefined
   /** That was closed, until it is gone. */
   #lastLine: Line | undefined
   /** How much longer it is kept, as it was told to come back later, ms. */
@@ -203,6 +205,11 @@ export class Connection implements Peer, Tended, LineOwner {
     this.#context.connections.delete(this)
   }
 
+  /** Its client has come here from another instance. @param finished resolves when all that was said to it there has come */
+  arriving (finished: Promise<void>): void {
+    this.#arrival = finished.then(() => { this.#arrival = undefined })
+  }
+
   /** Is over, for whatever reason: leaves its room as soon as it is in. */
   end (): void {
     if (this.#isOver) return
@@ -255,15 +262,20 @@ export class Connection implements Peer, Tended, LineOwner {
         rooms.relay(this, message, text)
         traffic.countSignal(signalType(message.data))
         return undefined
-      case 'join': return rooms.join(this, message)
-      case 'leave': return rooms.leave(this, message.id)
-      case 'disband_room': return rooms.disband(this, message.id)
+      case 'join': return this.#settled(() => rooms.join(this, message))
+      case 'leave': return this.#settled(() => rooms.leave(this, message.id))
+      case 'disband_room': return this.#settled(() => rooms.disband(this, message.id))
       case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
       case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
       case 'refresh': return this.#refresh(message)
       case 'ping': return this.#pong(message)
       case 'report': return this.#context.reports.take(this, message)
     }
+  }
+
+  /** Goes where its client wants it, once that has heard all that it missed of where it was. */
+  #settled (go: () => Promise<void>): Promise<void> {
+    return this.#arrival?.then(go) ?? go()
   }
 
   /** Goes on under another token of the same user. What the room was told of the user (the name) stays as it is. */

@@ -121,6 +121,7 @@ export class Sessions implements SessionHolder {
     }
     this.#byKey.set(key, connection) // until the client has said something: the new session may not reach it
     this.#count('elsewhere')
+    connection.arriving(arrival.finished)
     this.#open(connection, session, line, given)
     arrival.begin()
   }

@@ -8,6 +8,9 @@ import { until } from '../harness/until.ts'
 import { LinkedCluster } from '../faults/linked-cluster.ts'
 import { SessionClient } from './session-client.ts'
 
+/** How long a line that is slow takes each way, ms. */
+const SLOW_MS = 100
+
 let cluster: LinkedCluster
 before(async () => { cluster = await LinkedCluster.start({ instances: 3, env: { RESUME_WINDOW_MS: '5000', MESSAGES_PER_SECOND: '0' } }) })
 after(async () => { await cluster.stop() })
@@ -32,6 +35,28 @@ async function connections (): Promise<number[]> {
 }
 
 void describe('a session under faults', () => {
+  for (const { what, asks, answer } of [
+    { what: 'leave', asks: { type: 'leave' }, answer: 'left' },
+    { what: 'go elsewhere', asks: { type: 'join', room: 'another' }, answer: 'joined' }
+  ] as const) {
+    test(`a client may ${what} before another instance knows where it is: it hears all of its room before, and nothing after`, async t => {
+      const { ana, ben } = await pair(t, `unknown-${what.replace(' ', '-')}`)
+      const { link } = cluster.instance(2)
+      t.after(() => { link.delay(0) })
+      link.delay(SLOW_MS)
+      await ana.back(at(1))
+      ana.client.send(asks)
+      for (let n = 0; n < 50; n++) ben.send({ type: 'data', data: n })
+      await ana.client.next(answer)
+      await ben.next('user_left')
+      await ana.client.fence()
+      const types = ana.client.frames.map(({ type }) => type)
+      assert.deepEqual(types.slice(types.lastIndexOf('left') + 1).filter(type => !['room_disbanded', 'joined', 'pong'].includes(type)), [])
+      assert.deepEqual(types.filter(type => type === 'user_resumed' || type === 'left'), ['user_resumed', 'left'])
+      assert.deepEqual(ben.all('user_resumed').length, 1)
+    })
+  }
+
   test('shown many times at once, here and elsewhere, it goes on over one socket, and no other stays', async t => {
     const { ana, ben } = await pair(t, 'stampede')
     const { link } = cluster.instance(0)
