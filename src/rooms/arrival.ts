@@ -21,6 +21,8 @@ export interface GivenUp {
   /** The room as the client knows it, before the missed frames. */
   readonly view: { readonly room: string, readonly version: number, readonly members: MemberInfo[] } | undefined
   readonly missed: Frame[]
+  /** Whether the store can be reached, as far as the client was told with these. */
+  readonly isReached: boolean
   /** Where it is a member now; undefined when in no room. */
   readonly room: string | undefined
 }

@@ -29,6 +29,8 @@ const schema = Type.Union([
     username: text,
     received: count,
     watching: Type.Boolean(),
+    /** Whether the store can be reached, as far as the client was told. */
+    reached: Type.Boolean(),
     view: Type.Union([Type.Null(), Type.Object({ room: text, version: count, members: Type.Array(member) })]),
     room: Type.Union([Type.Null(), Type.Object({ room: text, epoch: text })])
   }),

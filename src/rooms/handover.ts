@@ -183,8 +183,8 @@ export class Handovers {
     if (given === undefined || typeof given === 'string') return this.#refuse(to, request, given)
     const { peer } = leaving
     const life = peer.seat && { room: peer.seat.roster.room, epoch: peer.seat.roster.epoch }
-    const { username, received, view, missed } = given
-    const message: HandoverMessage = { kind: 'given', request, username, received, watching: this.#rooms.isWatching(peer), view: view ?? null, room: life ?? null }
+    const { username, received, view, missed, isReached: reached } = given
+    const message: HandoverMessage = { kind: 'given', request, username, received, reached, watching: this.#rooms.isWatching(peer), view: view ?? null, room: life ?? null }
     const isSent = this.#broker.send(to, encodeMessage(message, missed))
     if (!isSent || life === undefined) return leaving.end()
     const timer = setTimeout(() => { this.#end(connectionId) }, FORWARD_MS)
@@ -197,11 +197,11 @@ export class Handovers {
     this.#broker.send(to, encodeMessage({ kind: 'refused', request, ...(elsewhere !== undefined && { elsewhere }) }))
   }
 
-  #given ({ request, username, received, view, room, watching }: HandoverMessage & { kind: 'given' }, missed: Frame[], from: string): void {
+  #given ({ request, username, received, reached, view, room, watching }: HandoverMessage & { kind: 'given' }, missed: Frame[], from: string): void {
     const asked = this.#asked.get(request)
     if (asked === undefined) return // too late: the old holder gives the client up by itself
     const { connectionId } = asked
-    const arrival = new Arrival({ username, received, view: view ?? undefined, missed, room: room?.room }, {
+    const arrival = new Arrival({ username, received, isReached: reached, view: view ?? undefined, missed, room: room?.room }, {
       settle: async peer => {
         const moved = room === null ? 'nowhere' : await this.#rooms.move(peer, room)
         if (watching) void this.#rooms.watch(peer, true).catch(() => {}) // the store is away: all see that nothing comes

@@ -78,9 +78,10 @@ export class Connection implements Peer, Tended, LineOwner {
   /**
    * Begins to speak over a line: `opening` first.
    * @param missed frames that the client has not seen, to follow at once
+   * @param wasReached whether the store can be reached, as far as the client knows then
    */
-  open (line: Line, opening: ServerMessage, missed: readonly Frame[] = []): void {
-    const { connections, traffic, rooms, ice } = this.#context
+  open (line: Line, opening: ServerMessage, missed: readonly Frame[] = [], wasReached = true): void {
+    const { connections, traffic, ice } = this.#context
     if (this.#isOver) return line.close(4409) // its member has gone on elsewhere only just
     traffic.connections++
     traffic.sent[opening.type]++
@@ -93,7 +94,7 @@ export class Connection implements Peer, Tended, LineOwner {
     connections.add(this)
     line.open(this)
     // The others were told when it went away; all of them are told when it is back.
-    if (rooms.standing?.isReached === false) this.send(frameOf({ type: 'degraded', data: { redis: 'down' } }))
+    if (this.isReached !== wasReached) this.send(frameOf({ type: 'degraded', data: { redis: this.isReached ? 'up' : 'down' } }))
     if (!this.#isBusy) line.release()
   }
 
@@ -190,6 +191,9 @@ export class Connection implements Peer, Tended, LineOwner {
     const members = view.members.filter(({ connection_id: id }) => id !== this.id).map(member => joined.get(member.connection_id) ?? member)
     return { ...resumption, view: { ...view, members } }
   }
+
+  /** Whether the store can be reached, as all clients here were told. */
+  get isReached (): boolean { return this.#context.rooms.standing?.isReached ?? true }
 
   /** Whether its client has done nothing yet: it may not know of it. */
   get isUntouched (): boolean { return this.session?.received === 0 && this.seat === undefined }

@@ -78,7 +78,7 @@ export class Sessions implements SessionHolder {
         if (resumption === undefined) return this.#giveUpOn(connection, key)
         connection.forwardTo(forward)
         this.#handOn(key, to)
-        return { ...resumption, username: connection.identity.username }
+        return { ...resumption, username: connection.identity.username, isReached: connection.isReached }
       },
       end: () => { connection.end() }
     }
@@ -95,7 +95,7 @@ export class Sessions implements SessionHolder {
     const { session } = connection
     this.#byKey.set(session.key, connection)
     this.#count('here')
-    this.#open(connection, session, line, resumption)
+    this.#open(connection, session, line, { ...resumption, isReached: connection.isReached })
   }
 
   /** Another instance has it. */
@@ -162,10 +162,11 @@ export class Sessions implements SessionHolder {
     return { session, connection }
   }
 
-  #open (connection: Connection, session: Session, line: Line, { received, view, missed }: Resumption): void {
+  /** @param isReached whether the store can be reached, as far as the client knows with what it has missed */
+  #open (connection: Connection, session: Session, line: Line, { received, view, missed, isReached }: Resumption & { readonly isReached: boolean }): void {
     const { room = null, version = null, members = [] } = view ?? {}
     const data = { ...connection.greeting, ...this.#offer(session, connection), received, room, version, members, missed: missed.length }
-    connection.open(line, { type: 'resumed', data }, missed)
+    connection.open(line, { type: 'resumed', data }, missed, isReached)
   }
 
   #offer ({ key }: Session, { id, identity: { userId } }: Connection): SessionOffer {
