@@ -15,8 +15,8 @@ import { disbandedFrame } from './audience.ts'
 import { Cluster, type ClusterOptions, type RoomLog, type Standing } from './cluster.ts'
 import { answerOf, Entrance } from './entrance.ts'
 import { mayWatch, opens } from './identity.ts'
-import type { Arrival, Life, Moved } from './arrival.ts'
-import type { SessionAsk, SessionHolder } from './handover.ts'
+import type { Life, Moved } from './arrival.ts'
+import type { Handovers } from './handover.ts'
 import type { Peer } from './peer.ts'
 import { GAP_MS, type Leaver } from './reconciler.ts'
 import type { Roster } from './roster.ts'
@@ -68,6 +68,8 @@ export class RoomService {
   get roomCount (): number { return this.#cluster.hub.roomCount }
   /** This instance's place in the cluster; undefined when it is the only one there can be. */
   get standing (): Standing | undefined { return this.#cluster.standing }
+  /** Sessions on their way between instances. */
+  get handovers (): Pick<Handovers, 'serve' | 'fetch'> { return this.#cluster.handovers }
   /** What was mended, since the start. */
   get repairs (): Cluster['counts'] { return this.#cluster.counts }
 
@@ -77,19 +79,6 @@ export class RoomService {
    */
   async open (): Promise<boolean> {
     return await this.#cluster.open()
-  }
-
-  /** Gives up sessions of this instance to others that ask for them. */
-  serveSessions (holder: SessionHolder): void {
-    this.#cluster.handovers.serve(holder)
-  }
-
-  /**
-   * Asks the instance that holds a session for it.
-   * @returns what it gave; `refused`: it cannot be gone on with; `gone`: the instance does not answer; `here`: this one has it by now
-   */
-  async fetchSession (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone' | 'here'> {
-    return await this.#cluster.handovers.fetch(instance, ask)
   }
 
   /** Waits until every peer that went has left in the store too, as far as it can be reached, and stops. */

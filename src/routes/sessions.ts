@@ -33,7 +33,7 @@ export class Sessions implements SessionHolder {
     this.#context = context
     this.#tokens = tokens
     this.#nonce = nonce
-    context.rooms.serveSessions(this)
+    context.rooms.handovers.serve(this)
   }
 
   /** How many there are. */
@@ -102,7 +102,7 @@ export class Sessions implements SessionHolder {
   async #fetch (line: Line, identity: Identity, claim: SessionClaim, seen: number): Promise<void> {
     const { rooms } = this.#context
     const { key, instance, connectionId } = claim
-    const arrival = await rooms.fetchSession(instance, { key, seen, userId: identity.userId, connectionId })
+    const arrival = await rooms.handovers.fetch(instance, { key, seen, userId: identity.userId, connectionId })
     if (arrival === 'refused') return this.#refuse(line, identity, 'the instance that had it refused')
     if (arrival === 'here') return await this.#goOn(line, identity, claim, seen)
     if (arrival === 'gone') {

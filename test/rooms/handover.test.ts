@@ -14,14 +14,14 @@ const ask: SessionAsk = { key: 'k', seen: 0, userId: 'a', connectionId: 'a' }
 function serve ({ rooms }: Instance, peer: RecordingPeer): { ended: () => boolean } {
   let isOver = false
   const send = peer.send.bind(peer)
-  rooms.serveSessions({
+  rooms.handovers.serve({
     giveUp: async () => isOver
       ? undefined
       : {
           peer,
           take: (forward: (frame: Frame) => void) => {
             peer.send = forward
-            return { username: peer.identity.username, received: 0, view: undefined, missed: [] }
+            return { username: peer.identity.username, received: 0, isReached: true, view: undefined, missed: [] }
           },
           end: () => {
             if (isOver) return
@@ -36,7 +36,7 @@ function serve ({ rooms }: Instance, peer: RecordingPeer): { ended: () => boolea
 }
 
 async function fetched ({ rooms }: Instance, from: string): Promise<Arrival> {
-  const arrival = await rooms.fetchSession(from, ask)
+  const arrival = await rooms.handovers.fetch(from, ask)
   assert.ok(typeof arrival === 'object', String(arrival))
   return arrival
 }
@@ -111,12 +111,12 @@ void describe('a hand-over', { concurrency: true }, () => {
 
   void test('an instance that is not there is gone at once, and one that does not answer after two seconds', async t => {
     const { two, one } = await create(t)
-    assert.equal(await two.rooms.fetchSession('nobody', ask), 'gone')
+    assert.equal(await two.rooms.handovers.fetch('nobody', ask), 'gone')
     one.broker.passesHandover = lost('given')
-    assert.equal(await two.rooms.fetchSession('one', ask), 'gone')
+    assert.equal(await two.rooms.handovers.fetch('one', ask), 'gone')
     one.broker.passesHandover = () => true
-    one.rooms.serveSessions({ giveUp: async () => undefined })
-    assert.equal(await two.rooms.fetchSession('one', ask), 'refused')
+    one.rooms.handovers.serve({ giveUp: async () => undefined })
+    assert.equal(await two.rooms.handovers.fetch('one', ask), 'refused')
   })
 
   void test('a room that ends while its member is on the way is told so', async t => {
