@@ -2,26 +2,21 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { IceServers } from '../ice/ice-servers.ts'
 import { lastCodes, type CloseCode } from '../protocol/codes.ts'
-import { decode, signalType } from '../protocol/decode.ts'
+import { decode } from '../protocol/decode.ts'
 import { frameOf, typeOf, type Frame } from '../protocol/frame.ts'
-import type { ClientMessage, ClientMessageOf, PeerInfo, RequestId, ServerMessage, Welcome } from '../protocol/messages.ts'
+import type { PeerInfo, RequestId, ServerMessage, Welcome } from '../protocol/messages.ts'
 import { Refusal } from '../protocol/refusal.ts'
 import { validUntil, type Identity } from '../rooms/identity.ts'
 import { checkRefresh, infoOf, type Peer } from '../rooms/peer.ts'
-import type { RoomService } from '../rooms/room-service.ts'
 import type { Seat } from '../rooms/seat.ts'
-import type { CallReports } from './call-reports.ts'
+import { carryOut, refusalFrame, type CommandContext } from './commands.ts'
 import type { Connections, Tended } from './connections.ts'
 import type { Line, LineContext, LineOwner } from './line.ts'
 import type { Resumption, Session } from './session.ts'
 
 /** What all connections of an instance share. */
-export interface ConnectionContext extends LineContext {
-  readonly rooms: RoomService
-  /** Rejects with a Refusal that has a token failure's code. */
-  readonly verify: (token: string | undefined) => Promise<Identity>
+export interface ConnectionContext extends LineContext, CommandContext {
   readonly connections: Connections
-  readonly reports: Pick<CallReports, 'take'>
   readonly ice: Pick<IceServers, 'grant' | 'renewAt'>
   readonly instanceId: string
   /** How long a connection with a session is kept when its line is gone, ms. */
@@ -59,8 +54,8 @@ export class Connection implements Peer, Tended, LineOwner {
   /** What the client asked for last and that takes a while; resolves whatever comes of it. */
   #work: Promise<void> = Promise.resolve()
   #waiting: Buffer[] = []
-  /** Until all that was said to the client at another instance has come: it is in its room as long. */
-  #arrival: Promise<void> | undefined
+  /** Resolves when all that was said to the client at another instance has come: it is in its room as long. */
+  arrival: Promise<void> | undefined = undefined
   /** That was closed, until it is gone. */
   #lastLine: Line | undefined
   /** How much longer it is kept, as it was told to come back later, ms. */
@@ -211,7 +206,7 @@ export class Connection implements Peer, Tended, LineOwner {
 
   /** Its client has come here from another instance. @param finished resolves when all that was said to it there has come */
   arriving (finished: Promise<void>): void {
-    this.#arrival = finished.then(() => { this.#arrival = undefined })
+    this.arrival = finished.then(() => { this.arrival = undefined })
   }
 
   /** Is over, for whatever reason: leaves its room as soon as it is in. */
@@ -251,53 +246,11 @@ export class Connection implements Peer, Tended, LineOwner {
     }
     traffic.received[message.type]++
     try {
-      const work = this.#carryOut(message, text)
+      const work = carryOut(this, message, text, this.#context)
       if (work !== undefined) this.#await(work, message.id)
     } catch (error) {
       this.#refuse(error, message.id)
     }
-  }
-
-  /** @returns work that takes a while; undefined when all is done. Throws or rejects with a Refusal, or with a bug. */
-  #carryOut (message: ClientMessage, text: Buffer): Promise<void> | undefined {
-    const { rooms, traffic } = this.#context
-    switch (message.type) {
-      case 'data':
-        rooms.relay(this, message, text)
-        traffic.countSignal(signalType(message.data))
-        return undefined
-      case 'join': return this.#settled(() => rooms.join(this, message))
-      case 'leave': return this.#settled(() => rooms.leave(this, message.id))
-      case 'disband_room': return this.#settled(() => rooms.disband(this, message.id))
-      case 'watch': return rooms.watch(this, true).then(() => { this.#reply({ type: 'watching' }, message.id) })
-      case 'unwatch': return rooms.watch(this, false).then(() => { this.#reply({ type: 'unwatched' }, message.id) })
-      case 'refresh': return this.#refresh(message)
-      case 'ping': return this.#pong(message)
-      case 'report': return this.#context.reports.take(this, message)
-    }
-  }
-
-  /** Goes where its client wants it, once that has heard all that it missed of where it was. */
-  #settled (go: () => Promise<void>): Promise<void> {
-    return this.#arrival?.then(go) ?? go()
-  }
-
-  /** Goes on under another token of the same user. What the room was told of the user (the name) stays as it is. */
-  async #refresh ({ token, id }: ClientMessageOf<'refresh'>): Promise<void> {
-    const next = await this.#context.verify(token)
-    checkRefresh(this, next)
-    this.identity = { ...next, username: this.identity.username }
-    this.send(frameOf({ type: 'refreshed', data: { expires_at: next.expiresAt ?? null }, ...(id !== undefined && { id }) }))
-  }
-
-  /** Both sides tell what they have of a session, so that the other need not keep it. */
-  #pong ({ id, seen }: ClientMessageOf<'ping'>): undefined {
-    if (seen !== undefined) this.session?.saw(seen)
-    this.#reply({ type: 'pong', ...(this.session && { received: this.session.received }) }, id)
-  }
-
-  #reply (message: { type: 'watching' | 'unwatched' } | { type: 'pong', received?: number }, id: RequestId | undefined): void {
-    this.send(frameOf({ ...message, ...(id !== undefined && { id }) }))
   }
 
   /** Holds up what comes behind, until the work is done. */
@@ -316,12 +269,6 @@ export class Connection implements Peer, Tended, LineOwner {
   }
 
   #refuse (error: unknown, id: RequestId | undefined): void {
-    const refusal = error instanceof Refusal ? error : new Refusal('internal', undefined, { cause: error })
-    const { code, message, data, cause } = refusal
-    const { log } = this.#context
-    const context = { err: cause, code, connection_id: this.id, user_id: this.identity.userId }
-    if (code === 'internal') log.error(context, 'a request failed')
-    else if (cause !== undefined) log.debug(context, 'a request was refused')
-    this.send(frameOf({ type: 'error', error: message, code, ...(data && { data }), ...(id !== undefined && { id }) }))
+    this.send(refusalFrame(error, id, this, this.#context.log))
   }
 }
