@@ -4,3 +4,6 @@ export type { SignalingOptions, TokenSource, WebSocketClass, WebSocketLike } fro
 export { SignalingClient, type CallReport } from './signaling-client.ts'
 export { SignalingError, type SignalingErrorCode } from './signaling-error.ts'
 export type { IceServer, PeerInfo } from '../protocol/messages.ts'
+export { PeerMesh, type MeshEvents, type MeshOptions } from './mesh/mesh.ts'
+export type { Peer, PeerEvents, PeerState } from './mesh/peer.ts'
+export type { Path } from './mesh/stats.ts'

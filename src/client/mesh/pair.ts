@@ -1,0 +1,343 @@
+import type { PeerInfo } from '../../protocol/messages.ts'
+import { Emitter } from '../emitter.ts'
+import type { CallReport } from '../signaling-client.ts'
+import { PairLink, type LinkedSignal, type Signal } from './pair-link.ts'
+import { Negotiator } from './negotiator.ts'
+import type { Peer, PeerEvents, PeerState } from './peer.ts'
+import { candidateTypes, pathOf, type Path } from './stats.ts'
+
+/** A pair that is not connected after this time has failed, though it goes on trying. */
+const SETUP_MS = 20_000
+/** How long the other side's first offer is waited for: the leading side calls then, and if it does not the other one. */
+const PATIENCE_MS = 2_500
+const PATIENCE_SECOND_MS = 5_000
+/** A path that is `disconnected` often comes back by itself within this time. */
+const RESTART_MS = 2_000
+/** How much later the other side restarts, where the first one did not. */
+const RESTART_SECOND_MS = 8_000
+/** Between two restarts: what the browser's checks need, doubled each time up to the longest. */
+const RESTART_PAUSE_MS = 8_000
+const RESTART_LONGEST_MS = 30_000
+/** How long a path that works is kept after the server has said that its member left. */
+const GRACE_MS = 10_000
+/** When the path is read for good: at first a candidate of the other side's may be known by a check of its alone, as prflx. */
+const PATH_MS = 1_000
+
+type TimerName = 'deadline' | 'patience' | 'restart' | 'grace' | 'path'
+
+export interface PairOptions {
+  info: PeerInfo
+  /** This side gives the life, restarts first, reports, and does not give way when two offers meet. */
+  leading: boolean
+  /** This side makes the first offer. */
+  calling: boolean
+  birth: number
+  connection: RTCPeerConnection
+  tracks: ReadonlyMap<MediaStreamTrack, MediaStream[]>
+  /** The kinds that the first offer asks for although nothing is sent. */
+  receive: Iterable<'audio' | 'video'>
+  /** Whether what is sent now can reach the member. */
+  online (): boolean
+  send (signal: LinkedSignal): void
+  tell<K extends keyof PeerEvents> (event: K, detail: PeerEvents[K]): void
+  report (report: CallReport): void
+  /** Another pair is needed in the place of this one, and is to have this signal. */
+  renew (signal: LinkedSignal): void
+  closed (): void
+}
+
+/** This side of one pair: its connection, its link, and what is done when the way between the two is lost. */
+export class Pair extends Emitter<PeerEvents> implements Peer {
+  readonly connection: RTCPeerConnection
+  state: PeerState = 'new'
+  path: Path | undefined
+  readonly #options: PairOptions
+  readonly #link: PairLink
+  readonly #negotiator: Negotiator
+  readonly #control: RTCDataChannel
+  readonly #senders = new Map<MediaStreamTrack, RTCRtpSender>()
+  readonly #streams = new Set<MediaStream>()
+  readonly #born = performance.now()
+  /** How long the set-up took. */
+  #setupMs: number | undefined
+  #reported = false
+  /** The server has said that the member left. */
+  #left = false
+  #restarts = 0
+  #timers: Partial<Record<TimerName, ReturnType<typeof setTimeout>>> = {}
+
+  constructor (options: PairOptions) {
+    super()
+    const { connection, leading, calling, birth, renew, tracks } = this.#options = options
+    this.connection = connection
+    this.#link = new PairLink({
+      leading,
+      calling,
+      birth,
+      renew,
+      transmit: signal => { if (options.online()) options.send(signal) },
+      deliver: signal => { this.#deliver(signal) }
+    })
+    this.#negotiator = new Negotiator({
+      connection,
+      leading,
+      calling,
+      send: signal => { this.#link.send(signal) },
+      failed: error => { this.#tell('error', { peer: this, error }) }
+    })
+    connection.addEventListener('connectionstatechange', () => { this.#changed() })
+    connection.addEventListener('track', event => { this.#incoming(event) })
+    connection.addEventListener('datachannel', ({ channel }) => { this.#tell('channel', { peer: this, channel }) })
+
+    // There is always something to connect, and something that tells at once when the other side closes.
+    this.#control = connection.createDataChannel('turnip', { negotiated: true, id: 0 })
+    this.#control.binaryType = 'arraybuffer'
+    this.#control.addEventListener('message', ({ data }) => { this.#tell('message', { peer: this, data: data as string | ArrayBuffer }) })
+    this.#control.addEventListener('close', () => { if (this.#left || this.#link.plain) this.close() })
+    for (const [track, streams] of tracks) this.addTrack(track, streams)
+    if (calling) this.#ask()
+    else this.#wait()
+    this.#expect()
+  }
+
+  get id (): string { return this.#options.info.connection_id }
+  get info (): PeerInfo { return this.#options.info }
+  get streams (): MediaStream[] { return [...this.#streams] }
+  get stream (): MediaStream | undefined { return this.streams[0] }
+
+  channel (label: string, init?: RTCDataChannelInit): RTCDataChannel {
+    return this.connection.createDataChannel(label, init)
+  }
+
+  send (data: string | ArrayBuffer | ArrayBufferView<ArrayBuffer>): boolean {
+    if (this.#control.readyState !== 'open') return false
+    try {
+      this.#control.send(data as string)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  async roundTripTime (): Promise<number | undefined> {
+    return (await pathOf(this.connection))?.roundTripTime
+  }
+
+  /** An idle sender is taken again, or each switch of a camera would add a section to every description. */
+  addTrack (track: MediaStreamTrack, streams: MediaStream[]): void {
+    const taken = [...this.#senders.values()]
+    const idle = this.connection.getTransceivers().find(({ sender, receiver, direction }) =>
+      direction === 'recvonly' && receiver.track.kind === track.kind && sender.track === null && !taken.includes(sender))
+    if (idle === undefined) {
+      this.#senders.set(track, this.connection.addTrack(track, ...streams))
+      return
+    }
+    this.#senders.set(track, idle.sender)
+    idle.direction = 'sendrecv'
+    idle.sender.setStreams(...streams)
+    this.#settle(idle.sender.replaceTrack(track))
+  }
+
+  removeTrack (track: MediaStreamTrack): void {
+    const sender = this.#senders.get(track)
+    const transceiver = this.connection.getTransceivers().find(({ sender: other }) => other === sender)
+    this.#senders.delete(track)
+    if (transceiver === undefined) return
+    transceiver.direction = 'recvonly'
+    this.#settle(transceiver.sender.replaceTrack(null))
+  }
+
+  async replaceTrack (old: MediaStreamTrack, track: MediaStreamTrack): Promise<void> {
+    const sender = this.#senders.get(old)
+    if (sender === undefined) return
+    await sender.replaceTrack(track)
+    this.#senders.delete(old)
+    this.#senders.set(track, sender)
+  }
+
+  setConfiguration (configuration: RTCConfiguration): void {
+    this.connection.setConfiguration(configuration)
+  }
+
+  receive (signal: LinkedSignal): void {
+    this.#link.receive(signal)
+  }
+
+  /** Makes the first offer after all, unless something was heard meanwhile. */
+  call (): void {
+    if (this.#link.heard) return
+    this.#clear('patience')
+    this.#ask()
+    this.#link.call()
+    this.#negotiator.call()
+  }
+
+  /** Either side is back after it was away: what was lost on the way is sent again, and a path that is lost is looked for. */
+  back (): void {
+    this.#link.resend()
+    if (['disconnected', 'failed'].includes(this.connection.connectionState)) this.#restart(0)
+  }
+
+  memberLeft (): void {
+    const works = this.connection.connectionState === 'connected' && ['connecting', 'open'].includes(this.#control.readyState)
+    // Only a link tells whether a member that comes back has the same connection.
+    if (!works || this.#link.plain) return this.close()
+    this.#left = true
+    this.#later('grace', GRACE_MS, () => { this.close() })
+  }
+
+  memberBack (): void {
+    this.#left = false
+    this.#clear('grace')
+  }
+
+  /** @param bye whether the other side is told */
+  close (bye = false): void {
+    if (this.state === 'closed') return
+    if (bye) this.#link.bye()
+    this.#succeeded()
+    this.#link.close()
+    this.#negotiator.close()
+    for (const name of Object.keys(this.#timers) as TimerName[]) this.#clear(name)
+    this.connection.close()
+    this.#setState('closed')
+    this.#options.closed()
+  }
+
+  #deliver (signal: Signal): void {
+    this.#clear('patience')
+    if (signal.type === 'bye') this.close()
+    else this.#negotiator.receive(signal)
+  }
+
+  /** The member may be one that waits for an offer too. */
+  #wait (): void {
+    this.#later('patience', this.#options.leading ? PATIENCE_MS : PATIENCE_SECOND_MS, () => {
+      if (this.#options.online()) this.call()
+      else this.#wait()
+    })
+  }
+
+  /** What the first offer asks for besides what it brings. */
+  #ask (): void {
+    const kinds = [...this.#senders.keys()].map(({ kind }) => kind)
+    for (const kind of this.#options.receive) {
+      if (!kinds.includes(kind)) this.connection.addTransceiver(kind, { direction: 'recvonly' })
+    }
+  }
+
+  #changed (): void {
+    const { connectionState } = this.connection
+    if (connectionState === 'connected') this.#up()
+    else if (connectionState === 'disconnected' || connectionState === 'failed') this.#down(connectionState)
+    else if (connectionState === 'connecting' && this.state === 'new') this.#setState('connecting')
+  }
+
+  #up (): void {
+    this.#clear('deadline')
+    this.#clear('restart')
+    this.#restarts = 0
+    this.#setupMs ??= Math.round(performance.now() - this.#born)
+    this.#setState('connected')
+    this.#settle(this.#readPath())
+    this.#later('path', PATH_MS, () => { this.#settle(this.#readPath().then(() => { this.#succeeded() })) })
+  }
+
+  #down (how: 'disconnected' | 'failed'): void {
+    if (this.#left) return this.close()
+    if (this.state === 'connected') {
+      this.#setState('reconnecting')
+      this.#expect()
+    }
+    if (this.#restarts === 0) this.#restart(how === 'failed' ? 0 : RESTART_MS)
+  }
+
+  /** By one side first, or two offers would meet; and again and again, because the network may come back at any time. */
+  #restart (afterMs: number): void {
+    const patience = this.#restarts === 0 && !this.#options.leading ? RESTART_SECOND_MS : 0
+    this.#later('restart', afterMs + patience, () => {
+      const pause = Math.min(RESTART_LONGEST_MS, RESTART_PAUSE_MS * 2 ** this.#restarts++)
+      // While an offer has no answer, another one could not be made.
+      if (this.#options.online() && this.connection.signalingState === 'stable') this.connection.restartIce()
+      this.#restart(pause)
+    })
+  }
+
+  #expect (): void {
+    this.#later('deadline', SETUP_MS, () => {
+      this.#setState('failed')
+      this.#settle(this.#failed())
+      if (this.#restarts === 0) this.#restart(0)
+    })
+  }
+
+  async #failed (): Promise<void> {
+    const cause = await this.#cause()
+    this.#tell('error', { peer: this, error: new Error(cause) })
+    this.#report({ result: 'failed', ms: SETUP_MS, cause })
+  }
+
+  /** Why there is no connection, as well as this side can know. */
+  async #cause (): Promise<string> {
+    if (!this.#options.online()) return 'The connection to the server is lost'
+    if (!this.#link.heard) return 'Nothing was heard from the other side'
+    const [local, remote] = await Promise.all([candidateTypes(this.connection, 'local'), candidateTypes(this.connection, 'remote')])
+    if (this.connection.remoteDescription === null) return 'No answer came'
+    return `No path was found between candidates here (${local || 'none'}) and there (${remote || 'none'})`
+  }
+
+  async #readPath (): Promise<void> {
+    const path = (await pathOf(this.connection))?.path
+    if (path === undefined || path === this.path || this.state !== 'connected') return
+    this.path = path
+    this.#tell('path', { peer: this, path })
+  }
+
+  #succeeded (): void {
+    if (this.#setupMs !== undefined && this.path !== undefined) this.#report({ result: 'connected', ms: this.#setupMs, path: this.path })
+  }
+
+  /** One report a pair: by the leading side, or by the only one that knows how. */
+  #report (outcome: Omit<CallReport, 'peer'>): void {
+    if (this.#reported || !(this.#options.leading || this.#link.plain)) return
+    this.#reported = true
+    this.#options.report({ peer: this.id, ...outcome })
+  }
+
+  #incoming ({ track, streams }: RTCTrackEvent): void {
+    this.#tell('track', { peer: this, track, streams })
+    for (const stream of streams) {
+      if (this.#streams.has(stream)) continue
+      this.#streams.add(stream)
+      stream.addEventListener('removetrack', () => { if (stream.getTracks().length === 0) this.#streams.delete(stream) })
+      this.#tell('stream', { peer: this, stream })
+    }
+  }
+
+  #setState (state: PeerState): void {
+    if (state === this.state) return
+    this.state = state
+    this.#tell('state', { peer: this, state })
+  }
+
+  #tell<K extends keyof PeerEvents> (event: K, detail: PeerEvents[K]): void {
+    this.emit(event, detail)
+    this.#options.tell(event, detail)
+  }
+
+  #settle (promise: Promise<void>): void {
+    promise.catch((error: unknown) => {
+      if (this.state !== 'closed') this.#tell('error', { peer: this, error: error instanceof Error ? error : new Error(String(error)) })
+    })
+  }
+
+  #later (name: TimerName, ms: number, what: () => void): void {
+    this.#clear(name)
+    this.#timers[name] = setTimeout(what, ms)
+  }
+
+  #clear (name: TimerName): void {
+    clearTimeout(this.#timers[name])
+    delete this.#timers[name]
+  }
+}

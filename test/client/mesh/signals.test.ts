@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import type { Browser, Page } from 'playwright-core'
+import { startBrowser } from '../../browser/demo-page.ts'
+import { openStage } from './page.ts'
+import type { Stage } from './stage.ts'
+
+declare const stage: Stage
+declare const library: { Stage: typeof Stage }
+
+let browser: Browser
+
+before(async () => { browser = await startBrowser() })
+after(async () => { await browser.close() })
+
+test('a pair negotiates once, and whoever was there first calls: one offer, one answer, then nothing more is said', async t => {
+  const page = await openStage(t, browser)
+  for (const ids of [['a', 'b'], ['b', 'a']]) {
+    const said = await page.evaluate(async ([first = '', second = '']) => {
+      const stage = new library.Stage()
+      stage.enter(first, { stream: stage.stream() })
+      stage.enter(second, { stream: stage.stream() })
+      await stage.connected('a', 'b')
+      await stage.quiet()
+      return { first: stage.said(first, second), second: stage.said(second, first), all: stage.carried.length }
+    }, ids)
+    t.diagnostic(`${said.all} signals: ${JSON.stringify(said)}`)
+    const descriptions = (types: string[]): string[] => types.filter(type => type === 'offer' || type === 'answer')
+    assert.deepEqual([descriptions(said.first), descriptions(said.second)], [['offer'], ['answer']])
+  }
+})
+
+/** What it took when one member's instance died at one point of the set-up. */
+interface Outcome { at: number, ms: number, connections: number, offers: number, answers: number }
+
+/** Many pairs at once, each with its own point; `left`: the others are told meanwhile that the member has left. */
+async function outages (page: Page, victim: string, left: boolean): Promise<Outcome[]> {
+  return await page.evaluate(async ({ victim, left }) => await Promise.all(Array.from({ length: 10 }, async (_, at): Promise<Outcome> => {
+    const stage = new library.Stage()
+    let count = 0
+    let isAway = false
+    let isOver = false
+    const outage = (): void => {
+      isAway = true
+      stage.away(victim)
+      if (left) setTimeout(() => { stage.gone(victim) }, 250)
+      setTimeout(() => {
+        isAway = false
+        isOver = true
+        if (left) stage.join(victim, true)
+        else stage.back(victim)
+      }, 500)
+    }
+    stage.lose = () => {
+      if (count++ === at) outage()
+      return isAway
+    }
+    const start = performance.now()
+    stage.enter('a')
+    stage.enter('b')
+    await stage.until('the outage is over, or there is nothing left that it could come between', () => isOver || stage.isConnected('a', 'b'))
+    if (count <= at) outage()
+    await stage.until('the outage is over', () => isOver)
+    await stage.connected('a', 'b')
+    const ms = Math.round(performance.now() - start)
+    await stage.quiet()
+    await stage.connected('a', 'b')
+    return { at, ms, connections: stage.connections.length, offers: stage.distinct('offer'), answers: stage.distinct('answer') }
+  })), { victim, left })
+}
+
+test('an instance that dies at any point of the set-up costs time, and no call: what is lost is sent again', async t => {
+  const page = await openStage(t, browser)
+  for (const victim of ['a', 'b']) {
+    const outcomes = await outages(page, victim, false)
+    t.diagnostic(outcomes.map(({ at, ms }) => `${at}: ${ms} ms`).join(', '))
+    for (const { at, ms, ...made } of outcomes) {
+      assert.deepEqual(made, { connections: 2, offers: 1, answers: 1 }, `${at}`)
+      assert.ok(ms < 10_000)
+    }
+  }
+})
+
+test('... nor when the others are told meanwhile that the member has left', async t => {
+  const page = await openStage(t, browser)
+  for (const victim of ['a', 'b']) {
+    const outcomes = await outages(page, victim, true)
+    t.diagnostic(outcomes.map(({ at, ms, connections, offers }) => `${at}: ${ms} ms, ${connections} connections, ${offers} offers`).join('; '))
+    for (const outcome of outcomes) {
+      assert.ok(outcome.ms < 10_000 && outcome.connections <= 4, JSON.stringify(outcome))
+    }
+  }
+})
+
+test('signals that are lost without anybody noticing are sent again after a while', async t => {
+  const page = await openStage(t, browser)
+  const outcomes = await page.evaluate(async () => await Promise.all([0, 1, 2, 3, 4].map(async at => {
+    const stage = new library.Stage()
+    let count = 0
+    stage.lose = () => count++ === at
+    stage.enter('a')
+    stage.enter('b')
+    await stage.connected('a', 'b')
+    await stage.quiet()
+    return { at, offers: stage.distinct('offer'), connections: stage.connections.length }
+  })))
+  for (const outcome of outcomes) assert.deepEqual(outcome, { at: outcome.at, offers: 1, connections: 2 })
+})
+
+test('another connection_id of its own is another member to everybody, and all calls begin anew', async t => {
+  const page = await openStage(t, browser)
+  const events = await page.evaluate(async () => {
+    stage.enter('b')
+    stage.enter('m')
+    await stage.connected('b', 'm')
+    stage.away('m')
+    const old = stage.at('m')
+    // the server lost it, and the others are told so when its lease has ended: here after it is back
+    old.connectionId = 'z'
+    stage.clients.delete('m')
+    stage.clients.set('z', old)
+    stage.meshes.set('z', stage.meshes.get('m') as never)
+    stage.meshes.delete('m')
+    stage.join('z', true)
+    stage.at('b').members.delete('m')
+    stage.at('b').tell('user_left', { connection_id: 'm', user_id: 'm', username: 'm' })
+    await stage.connected('b', 'z')
+    return stage.events
+  })
+  assert.ok(events.includes('b left m') && events.includes('b connected z') && events.includes('m left b'), events.join('\n'))
+})
