@@ -65,7 +65,7 @@ export class Link {
 
   /** @param isNew whether this is the first time: then what cannot be is told at once */
   start (isNew: boolean): void {
-    if (isNew) this.#wasUp = false
+    if (isNew) this.#wasUp = this.#hadExpired = false
     this.#drop(BROKEN)
     this.#attempts = this.#notBefore = 0
     void this.#attempt()

@@ -27,7 +27,14 @@ const REPORT_ID = 'report'
 type Self = Omit<Welcome, 'resumed'>
 
 /** The way back into the room, where the connection is a new one. */
-interface Return { id: number, attempts: number, isSameMember: boolean, timer?: ReturnType<typeof setTimeout> }
+interface Return {
+  /** Of the join under way. */
+  id: number
+  attempts: number
+  /** Whether the others have known this client by its connection_id. */
+  isSameMember: boolean
+  timer?: ReturnType<typeof setTimeout>
+}
 
 /** One connection to Turnip that comes back by itself, and the room it is in. */
 export class SignalingClient extends Emitter<SignalingEvents> {
@@ -242,7 +249,7 @@ export class SignalingClient extends Emitter<SignalingEvents> {
   }
 
   #welcomed ({ resumed, ...self }: Welcome): void {
-    const isSameMember = self.connection_id === this.connectionId
+    const isSameMember = self.connection_id === this.connectionId && this.#return?.isSameMember !== false
     this.#outbox.begin(self.session, () => { this.#view.exit('left') })
     this.#up(self)
     const { requests } = this.#outbox

@@ -25,7 +25,7 @@ async function freePort (): Promise<number> {
   return port
 }
 
-await suite('connecting to a server', async () => {
+await suite('connecting to a server', { concurrency: true }, async () => {
   let server: TurnipProcess
   before(async () => { server = await startTurnip({ env: { MAX_CONNECTIONS_PER_USER: '1', ALLOWED_ORIGINS: 'https://app.example.com' } }) })
   after(async () => { await server.stop() })

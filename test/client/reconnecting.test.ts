@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test, type TestContext } from 'node:test'
-import WebSocket from 'ws'
 import { startTcpProxy, type TcpProxy } from '../harness/tcp-proxy.ts'
 import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { until } from '../harness/until.ts'
@@ -117,39 +116,6 @@ await suite('a connection that is lost, without a session', { concurrency: true 
     await proxy.heal()
     await ada.next('joined', ({ rejoined }) => rejoined)
   })
-})
-
-test('an instance that goes away: its clients come back after the time it gave them, on another one', async t => {
-  const [first, second] = await Promise.all([startTurnip(), startTurnip()])
-  t.after(async () => { await Promise.all([first.stop(), second.stop()]) })
-  let serving = first
-  // What a load balancer does.
-  class Balanced extends WebSocket {
-    constructor (url: string, protocols: string[]) { super(url.replace(first.url.slice(4), serving.url.slice(4)), protocols) }
-  }
-  const ada = clientFor(t, first.url, 'ada', { WebSocket: Balanced })
-  await ada.client.join('tea')
-  const instance = ada.client.instanceId
-  serving = second
-  const ended = first.stop()
-  const { reconnect_after_ms: pause } = await ada.next('goaway')
-  const { cause, retryInMs = 0 } = await ada.state('reconnecting')
-  assert.equal(cause, 'The server closed the connection: this instance goes away (1012)')
-  assert.ok(retryInMs >= pause && retryInMs <= pause + 300, `${retryInMs} after ${pause}`)
-  await ada.next('joined', ({ rejoined }) => rejoined)
-  assert.notEqual(ada.client.instanceId, instance)
-  assert.deepEqual(await ended, { code: 0, signal: null })
-})
-
-test('an instance that is killed, and one that takes its place', async t => {
-  const first = await startTurnip()
-  const { port } = new URL(first.url)
-  const ada = clientFor(t, first.url, 'ada')
-  await ada.client.join('tea')
-  await first.stop('SIGKILL')
-  const second = await startTurnip({ env: { PORT: port } })
-  t.after(async () => { await second.stop() })
-  await ada.next('joined', ({ rejoined }) => rejoined)
 })
 
 await suite('what the server says when it closes', async () => {

@@ -129,14 +129,17 @@ await suite('a client whose line breaks', { concurrency: true }, async () => {
     assert.deepEqual(bob.all('user_left'), [])
   })
 
-  await test('because its instance goes away goes on at another one', async t => {
+  await test('because its instance goes away comes when it was told to, and goes on at another one', async t => {
     const leaving = await serving(await startTurnip({ env: { REDIS_URL: redis.url } }))
     const { recorded: ada } = await rover(t, 'ada', [leaving, ...instances])
     const bob = clientFor(t, instances[1]?.url ?? '', 'bob')
     await bob.client.join('drained')
     await ada.client.join('drained')
     const ended = leaving.stop()
-    await ada.next('goaway')
+    const { reconnect_after_ms: pause } = await ada.next('goaway')
+    const { cause, retryInMs = 0 } = await ada.state('reconnecting')
+    assert.equal(cause, 'The server closed the connection: this instance goes away (1012)')
+    assert.ok(retryInMs >= pause && retryInMs <= pause + 20, `${retryInMs} after ${pause}`)
     await ada.next('resumed')
     ada.client.send('here I am')
     assert.equal((await bob.next('data')).data, 'here I am')

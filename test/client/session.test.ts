@@ -185,6 +185,35 @@ test('the server cannot go on, under the same connection_id: what waits goes to 
   assert.equal((await ada.next('error')).message, 'Messages that waited for members who are gone: 1')
 })
 
+test('the way back takes more than one connection: to the others it is a stranger all the same', async t => {
+  const { server, ada, line } = await inRoom(t)
+  const second = await next(server, line)
+  ada.client.send('hello', 'bob')
+  second.welcome({ connection_id: 'another', session: 's5', resume_window_ms: 10_000 })
+  await second.next('join')
+  const third = await next(server, second)
+  third.welcome({ connection_id: 'another', resumed: false })
+  await third.letIn(['bob'])
+  assert.equal((await ada.next('error')).code, 'left_out')
+})
+
+test('a session that goes on in the middle of the way back', async t => {
+  const { server, ada, line } = await inRoom(t)
+  const second = await next(server, line)
+  second.welcome({ session: 's5', resume_window_ms: 10_000 })
+  const { id = 0 } = await second.next('join')
+  const third = await next(server, second)
+  third.send(resumed({ received: 0, room: null, version: null, members: [] }))
+  assert.equal((await third.next('join')).id, id)
+  third.send({ type: 'error', code: 'unavailable', error: 'later', id })
+  await ada.next('state', ({ cause }) => cause === 'later')
+  const fourth = await next(server, third)
+  fourth.send(resumed({ session: 's6', received: 1, room: null, version: null, members: [] }))
+  await fourth.letIn(['bob'])
+  assert.equal((await ada.state('open')).cause, 'Back in the room')
+  assert.deepEqual(ada.all('left'), [])
+})
+
 test('it was about to leave, or had left: it does not join again', async t => {
   const { server, ada, line } = await inRoom(t)
   const leaving = ada.client.leave()

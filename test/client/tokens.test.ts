@@ -8,7 +8,7 @@ import { clientFor } from './recorded.ts'
 const MINUTE = 60_000
 const now = (): number => Date.now() / 1000
 
-await suite('a token that ends', async () => {
+await suite('a token that ends', { concurrency: true }, async () => {
   let server: TurnipProcess
   before(async () => { server = await startTurnip() })
   after(async () => { await server.stop() })
@@ -16,7 +16,7 @@ await suite('a token that ends', async () => {
   await test('is replaced before that, over and over, and nobody notices', async t => {
     let fetched = 0
     const recorded = clientFor(t, server.url, 'ada', { token: async () => { fetched++; return tokenFor('ada', { exp: now() + 2 }) } })
-    await recorded.client.join('tea')
+    await recorded.client.join('room-0')
     await recorded.replies('refreshed', 2)
     assert.equal(fetched, 3)
     assert.deepEqual(recorded.sent, ['join', 'refresh', 'refresh'])
@@ -28,20 +28,28 @@ await suite('a token that ends', async () => {
     // A second of the tolerance is left, and a client that takes its own clock for the wrong one.
     const tokens = [sign(claimsOf('ada', { iat: now() - 3600, exp: now() - 4 })), tokenFor('ada')]
     const recorded = clientFor(t, server.url, 'ada', { token: () => tokens.shift() ?? '', resume: false })
-    await recorded.client.join('tea')
+    await recorded.client.join('room-1')
     const { cause } = await recorded.state('reconnecting')
     assert.equal(cause, 'The server closed the connection: token expired (4401)')
     assert.equal((await recorded.next('joined')).rejoined, true)
     assert.equal((await recorded.state('open')).cause, 'Back in the room')
   })
 
+  await test('and the next is hard to get while the client comes back: it asks for one again', async t => {
+    const tokens = [async () => tokenFor('eve', { iat: now() - 3600, exp: now() - 4 }), async () => { throw new Error('not now') }, async () => tokenFor('eve')]
+    const recorded = clientFor(t, server.url, 'eve', { token: async () => await (tokens.shift()?.() ?? '') })
+    await recorded.client.join('room-9')
+    await recorded.next('state', ({ cause, state }) => cause === 'There is no token to connect with: not now' && state === 'reconnecting')
+    assert.equal((await recorded.next('joined', ({ rejoined }) => rejoined)).room, 'room-9')
+  })
+
   await test('is the end of a client that has no other', async t => {
     const recorded = clientFor(t, server.url, 'ada', { token: sign(claimsOf('ada', { exp: now() - 4 })) })
-    await recorded.client.join('tea')
+    await recorded.client.join('room-2')
     const { error } = await recorded.state('closed')
     assert.equal(error?.code, 'token_expired')
     assert.equal(recorded.client.room, null)
-    assert.deepEqual(recorded.all('left'), [{ room: 'tea', reason: 'closed' }])
+    assert.deepEqual(recorded.all('left'), [{ room: 'room-2', reason: 'closed' }])
     await assert.rejects(recorded.client.connect(), { code: 'token_expired' })
   })
 
@@ -49,7 +57,7 @@ await suite('a token that ends', async () => {
     const tokens = [tokenFor('ada', { exp: now() + 2 }), tokenFor('bob'), Promise.reject(new Error('offline')), tokenFor('ada')]
     tokens.forEach(token => { if (token instanceof Promise) token.catch(() => {}) })
     const recorded = clientFor(t, server.url, 'ada', { token: async () => await (tokens.shift() ?? '') })
-    await recorded.client.join('tea')
+    await recorded.client.join('room-3')
     const first = await recorded.next('error')
     assert.deepEqual([first.code, first.request], ['identity_mismatch', 'refresh'])
     const second = await recorded.next('error')
