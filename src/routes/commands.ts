@@ -16,6 +16,8 @@ export interface Asker extends Peer {
   readonly session: Session | undefined
   /** Until all that was said to it at another instance has come. */
   readonly arrival: Promise<void> | undefined
+  /** @param again as it is sent once more where it did not arrive */
+  send (frame: Frame, again?: Frame): void
 }
 
 /** What asks are carried out with. */
@@ -78,7 +80,9 @@ async function refresh (asker: Asker, { token, id }: ClientMessageOf<'refresh'>,
 function pong (asker: Asker, { id, seen }: ClientMessageOf<'ping'>): undefined {
   const { session } = asker
   if (seen !== undefined) session?.saw(seen)
-  asker.send(frameOf({ type: 'pong', ...(session && { received: session.received }), ...repeated(id) }))
+  const plain = frameOf({ type: 'pong', ...repeated(id) })
+  if (session === undefined) asker.send(plain)
+  else asker.send(frameOf({ type: 'pong', received: session.received, ...repeated(id) }), plain) // the next session counts anew
 }
 
 function repeated (id: RequestId | undefined): { id?: RequestId } {

@@ -100,11 +100,12 @@ export class Connection implements Peer, Tended, LineOwner {
     return { ...infoOf(this), instance_id: instanceId, ping_interval_ms: pingIntervalMs, ...(servers.length > 0 && { ice_servers: servers }) }
   }
 
-  send (frame: Frame): void {
+  /** @param again as it is sent once more where it did not arrive */
+  send (frame: Frame, again = frame): void {
     if (this.#isOver) return
-    if (this.#forward !== undefined) return this.#forward(frame)
+    if (this.#forward !== undefined) return this.#forward(again)
     this.#context.traffic.sent[typeOf(frame)]++
-    this.session?.push(frame)
+    this.session?.push(again)
     this.#line?.send(frame)
   }
 

@@ -83,6 +83,17 @@ void describe('a session at the instance that gave it', { concurrency: true }, (
     await Promise.all([ana.client.close(), ben.close()])
   })
 
+  void test('a pong that did not arrive says nothing of what was handled: that would be of the session before', async () => {
+    const { ana, ben } = await pair('pong')
+    ana.client.socket.pause()
+    ana.client.send({ type: 'ping', id: 1 })
+    ana.client.send({ type: 'data', data: 'after it' })
+    await ben.next('data')
+    const { data, missed } = await ana.resume(instance.wsUrl)
+    assert.deepEqual([data.received, missed], [3, [{ type: 'pong', id: 1 }]])
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
   void test('a `resumed` that never arrived: the session before it still counts, until the client has said something', async () => {
     const { ana, ben } = await pair('unheard')
     const { offer: { session }, seen } = ana
