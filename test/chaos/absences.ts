@@ -30,12 +30,15 @@ export class Absences {
     this.#fail = fail
   }
 
-  /** A member was told, by a frame or by a snapshot without it, that another has left. */
-  left (told: Session, room: string, connectionId: string): void {
+  /**
+   * A member was told, by a frame or by a snapshot without it, that another has left.
+   * @param version of the room, by the frame
+   */
+  left (told: Session, room: string, connectionId: string, version?: number): void {
     const member = this.#sessions.get(connectionId)
     // A frozen instance tells late of what was then.
     if (member === undefined || this.#troubles.ofProcess(told.connection.instance, now() - MARGIN_MS)) return
-    this.#claim(`${told.view.userId} was told that ${member.view.userId} left ${room}`, member, room, told)
+    this.#claim(`${told.view.userId} was told that ${member.view.userId} left ${room}`, member, room, told, version)
   }
 
   /** A watcher was told that a room has ended, as its last member left. */
@@ -46,19 +49,21 @@ export class Absences {
 
   sweep (): void {
     const time = now()
-    const due = this.#claims.filter(({ at }) => at < time - MARGIN_MS)
+    const isDue = ({ at, member: { connection: { awaySince } } }: Claim): boolean => at < time - MARGIN_MS && awaySince === undefined
+    const due = this.#claims.filter(isDue)
     if (due.length === 0) return
-    this.#claims = this.#claims.filter(({ at }) => at >= time - MARGIN_MS)
+    this.#claims = this.#claims.filter(claim => !isDue(claim))
     for (const { what, told, member, stay, at } of due) {
       const { view, connection } = member
-      if (view.stay !== stay || connection.endedAt !== Infinity || this.#troubles.ofLease(connection.instance, at - MARGIN_MS)) continue
+      if (view.stay !== stay || connection.endedAt !== Infinity || connection.instancesSince(at - MARGIN_MS).some(instance => this.#troubles.ofLease(instance, at - MARGIN_MS))) continue
       this.#fail(`${what} at ${at.toFixed(0)}, where ${view.userId} has been all the time since ${stay.since.toFixed(0)}`, member, ...told === undefined ? [] : [told])
     }
   }
 
-  #claim (what: string, member: Session, room: string, told: Session | undefined): void {
+  #claim (what: string, member: Session, room: string, told: Session | undefined, version = 0): void {
     const { stay } = member.view
-    if (stay === undefined || stay.room !== room || stay.since > now() - MARGIN_MS) return
+    // One who came under its former connection_id has not left after that, however shortly ago it was.
+    if (stay === undefined || stay.room !== room || (stay.since > now() - MARGIN_MS && version <= stay.version)) return
     this.#claims.push({ what, told, member, stay, at: now() })
   }
 }

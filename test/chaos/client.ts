@@ -1,5 +1,6 @@
 import type { ClientMessageOf, ServerMessage } from '../../src/protocol/messages.ts'
 import type { Absences } from './absences.ts'
+import { DRAIN_TIMEOUT_MS, RESUME_WINDOW_MS } from './cluster.ts'
 import { Connection, type ConnectionOwner, type Request } from './connection.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { Doing } from './plan.ts'
@@ -10,6 +11,15 @@ import { View, type Said } from './view.ts'
 
 /** How long an answer may take beyond what Redis may take, ms. */
 const ANSWER_MS = 6500
+/** One of so many clients uses no session. */
+const PLAIN_OF = 3
+/** A client with a session asks so often whether its instance is there, and goes elsewhere when it has not heard for so long, ms. */
+const PING_EVERY_MS = 1000
+const SILENCE_MS = 1200
+/** An instance on its way down can hand a session over for at least so long, ms. */
+const HAND_OVER_MS = DRAIN_TIMEOUT_MS / 2
+/** How soon it asks again to be where it wants to be, ms. */
+const TRY_AGAIN_MS = 300
 
 /** What all clients share. */
 export interface Surroundings {
@@ -18,6 +28,8 @@ export interface Surroundings {
   readonly troubles: Troubles
   readonly deliveries: Deliveries
   readonly absences: Absences
+  /** What became of those that came back with a session. */
+  readonly comebacks: { here: number, elsewhere: number, anew: number }
   readonly fail: Fail
 }
 
@@ -26,15 +38,18 @@ export class Client {
   readonly userId: string
   readonly #random: Random
   readonly #around: Surroundings
+  readonly #hasSession: boolean
   #session: Session | undefined
   #wanted: string | undefined
   #timer: NodeJS.Timeout | undefined
   #said = 0
+  #pingedAt = 0
   #isOver = false
 
   /** @param random what this client draws from; @param room it wants to be in at first */
   constructor (index: number, room: string, random: Random, around: Surroundings) {
     this.userId = `user-${index}`
+    this.#hasSession = index % PLAIN_OF > 0
     this.#wanted = room
     this.#random = random
     this.#around = around
@@ -57,7 +72,7 @@ export class Client {
 
   act (doing: Doing): void {
     const { connection, view } = this.#session ?? {}
-    if (connection === undefined || view === undefined) return
+    if (connection?.isOpen !== true || view === undefined) return
     switch (doing.what) {
       case 'join':
         this.#wanted = doing.room
@@ -112,21 +127,75 @@ export class Client {
   /** Fails when something asked for is not answered in time. @param limitMs how long Redis may take */
   checkAnswers (limitMs: number): void {
     if (this.#session === undefined) return
-    const { connection: { pending, instance, lastAnswerAt, isOpen } } = this.#session
-    const [first] = pending.values()
-    if (first === undefined || !isOpen || Math.max(first.at, lastAnswerAt) > now() - ANSWER_MS - limitMs) return
-    if (this.#around.troubles.ofProcess(instance, first.at)) return
+    const { connection } = this.#session
+    const [first] = connection.pending.values()
+    if (!connection.isOpen) return
+    if (this.#hasSession) this.#ask(connection)
+    if (first === undefined || Math.max(first.at, connection.lastAnswerAt) > now() - ANSWER_MS - limitMs) return
+    if (connection.instancesSince(first.at).some(instance => this.#around.troubles.ofProcess(instance, first.at))) return
     this.#around.fail(`${this.userId} gets no answer to ${JSON.stringify(first.message)}, asked at ${first.at.toFixed(0)}`, this.#session)
   }
 
+  /** Now and then asks whether the instance is there, and gives it up when it is silent. */
+  #ask (connection: Connection): void {
+    const [first] = connection.pending.values()
+    const silentSince = Math.max(first?.at ?? Infinity, connection.lastAnswerAt)
+    if (first?.message.type === 'ping' && now() - silentSince > SILENCE_MS) return connection.drop()
+    if (now() - this.#pingedAt < PING_EVERY_MS) return
+    this.#pingedAt = now()
+    connection.ping()
+  }
+
   async #connect (instance: number): Promise<void> {
-    const connection = await Connection.open(this.#around.urls[instance] ?? '', instance, this.userId, {}, opened => this.#adopt(opened))
-    if (connection !== undefined) {
-      if (this.#isOver) connection.close()
-      else if (this.#wanted !== undefined) connection.ask({ type: 'join', room: this.#wanted })
-    } else {
-      this.#later(100, () => { void this.#connect((instance + 1) % instances.length) })
-    }
+    const connection = await Connection.open(this.#around.urls[instance] ?? '', instance, { userId: this.userId, hasSession: this.#hasSession }, opened => this.#adopt(opened))
+    if (connection !== undefined) this.#begin(connection)
+    else this.#later(100, () => { void this.#connect((instance + 1) % instances.length) })
+  }
+
+  #begin (connection: Connection): void {
+    if (this.#isOver) connection.close()
+    else if (this.#wanted !== undefined) connection.ask({ type: 'join', room: this.#wanted })
+  }
+
+  /** Its connection has lost its wire: goes on over another, or begins anew. */
+  async #comeBack (session: Session, instance: number): Promise<void> {
+    const { connection } = session
+    const { comebacks } = this.#around
+    const { instance: former } = connection
+    const present = await connection.comeBack(this.#around.urls[instance] ?? '', instance, opened => {
+      this.#checkEnd(session, opened)
+      connection.end()
+      this.#end(session)
+      return this.#adopt(opened)
+    })
+    if (present !== undefined) comebacks[present !== connection ? 'anew' : instance === former ? 'here' : 'elsewhere']++
+    if (present === undefined) this.#later(100, () => { void this.#comeBack(session, (instance + 1) % instances.length) })
+    else if (present !== connection) this.#begin(present)
+    else if (this.#isOver) connection.close()
+    else this.#later(TRY_AGAIN_MS, () => { this.#tryAgain(session) }) // what it was about to ask for when its wire was gone
+  }
+
+  /** A session may end only where what held it was in trouble; and where that is dead, its client stays who it was. */
+  #checkEnd (session: Session, { id, instance }: Connection): void {
+    const { troubles, fail } = this.#around
+    const { connection } = session
+    const { instance: former, awaySince = now() } = connection
+    const since = awaySince - 1
+    if (now() - awaySince > RESUME_WINDOW_MS) return
+    const hasTime = now() - awaySince < HAND_OVER_MS
+    const isExcused = instance === former
+      ? troubles.ofProcess(former, since)
+      : hasTime ? troubles.ofLoss(former, since) || troubles.ofLoss(instance, since) : troubles.ofAny(former, since) || troubles.ofAny(instance, since)
+    if (!isExcused) fail(`${this.userId} came back to instance ${instance} and could not go on with what it had on instance ${former}`, session)
+    else if (id !== connection.id && troubles.isKilled(former, since) && !troubles.ofAny(instance, since)) fail(`${this.userId} came back to instance ${instance} from instance ${former}, which is dead, and is somebody else`, session)
+  }
+
+  #end (session: Session): void {
+    const { sessions } = this.#around
+    const { connection: { id }, view } = session
+    view.clear()
+    if (sessions.get(id) === session) sessions.delete(id)
+    this.#session = undefined
   }
 
   #adopt (connection: Connection): ConnectionOwner {
@@ -144,15 +213,16 @@ export class Client {
         }
         if (frame.type === 'goaway') comeBackAfterMs = frame.data.reconnect_after_ms
       },
+      onWrong: error => { fail(`${(error as Error).message}: ${this.userId}`, session) },
       onClose: (code, isOurs) => {
         const { view } = session
-        view.clear()
-        sessions.delete(connection.id)
-        this.#session = undefined
         if (!isOurs && code !== (view.isSentAway ? 1012 : 1006)) fail(`${this.userId} was closed with ${code}`, session)
         else if (!isOurs && !this.#around.troubles.ofProcess(connection.instance, now() - 1)) fail(`${this.userId} was closed with ${code}, and nothing was the matter`, session)
         const elsewhere = isOurs ? instances : instances.filter(other => other !== connection.instance)
-        this.#later(comeBackAfterMs, () => { void this.#connect(this.#random.pick(elsewhere)) })
+        const there = this.#random.pick(elsewhere)
+        if (connection.endedAt === Infinity) return this.#later(comeBackAfterMs, () => { void this.#comeBack(session, there) })
+        this.#end(session)
+        this.#later(comeBackAfterMs, () => { void this.#connect(there) })
       }
     }
   }
@@ -166,9 +236,9 @@ export class Client {
         const { by, n } = frame.data as Said
         return this.#around.deliveries.heard(session, by, n)
       }
-      case 'user_left': return this.#around.absences.left(session, frame.room, frame.data.connection_id)
+      case 'user_left': return this.#around.absences.left(session, frame.room, frame.data.connection_id, frame.version)
       case 'resynced':
-        if (!this.#around.troubles.ofChanges(session.connection.instance, now() - 1)) throw new Error('a change was lost, though nothing is the matter')
+        if (!session.connection.instancesSince(now() - HAND_OVER_MS).some(instance => this.#around.troubles.ofChanges(instance, now() - HAND_OVER_MS))) throw new Error('a change was lost, though nothing is the matter')
         for (const id of members.keys()) if (!view.members.has(id)) this.#around.absences.left(session, frame.room, id)
         break
       case 'room_disbanded':
@@ -183,9 +253,9 @@ export class Client {
     const { view, connection } = session
     if (request === undefined) throw new Error('an error that answers nothing')
     const { message, at } = request
-    const inTrouble = this.#around.troubles.ofAny(connection.instance, at)
+    const inTrouble = connection.instancesSince(at).some(instance => this.#around.troubles.ofAny(instance, at))
     if (code === 'unavailable' && inTrouble) {
-      if (message.type === 'join') this.#later(this.#random.between(100, 300), () => { this.#tryAgain(session, message) })
+      if (message.type === 'join') this.#later(this.#random.between(100, TRY_AGAIN_MS), () => { this.#tryAgain(session, message.room) })
       if (message.type === 'join' || message.type === 'disband_room' || (message.type === 'data' && data?.delivered === 'local')) return
     }
     if (code === 'not_in_room' && view.room === undefined) return
@@ -198,8 +268,8 @@ export class Client {
     throw new Error(`an error that is not allowed here, to ${JSON.stringify(message)}`)
   }
 
-  #tryAgain (session: Session, { room }: ClientMessageOf<'join'>): void {
-    if (this.#wanted === room && session.view.room !== room && !isAskedFor(session, room)) session.connection.ask({ type: 'join', room })
+  #tryAgain (session: Session, room = this.#wanted): void {
+    if (room !== undefined && this.#wanted === room && session.view.room !== room && !isAskedFor(session, room)) session.connection.ask({ type: 'join', room })
   }
 
   #later (ms: number, act: () => void): void {

@@ -9,6 +9,7 @@ import { instances } from './troubles.ts'
 
 export const REDIS_TIMEOUT_MS = 1000
 export const DRAIN_TIMEOUT_MS = 3000
+export const RESUME_WINDOW_MS = 5000
 /** A process that has not ended this long after it could have hangs, ms. */
 const STOP_LIMIT_MS = DRAIN_TIMEOUT_MS + 10_000
 
@@ -49,7 +50,8 @@ export class Instance {
             REDIS_URL: this.link.url,
             LEASE_MS: String(this.#options.leaseMs),
             REDIS_TIMEOUT_MS: String(REDIS_TIMEOUT_MS),
-            DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS)
+            DRAIN_TIMEOUT_MS: String(DRAIN_TIMEOUT_MS),
+            RESUME_WINDOW_MS: String(RESUME_WINDOW_MS)
           }
         })
         this.#port = port

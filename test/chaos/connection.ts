@@ -1,15 +1,11 @@
-import WebSocket from 'ws'
 import type { ClientMessage, ServerMessage } from '../../src/protocol/messages.ts'
 import { tokenFor, type Claims } from '../harness/token.ts'
+import { Sent } from './sent.ts'
 import { now } from './troubles.ts'
+import { Wire, type WireOwner } from './wire.ts'
 
-/** How long an instance may take to open a connection, ms: a frozen one never does, and the client goes elsewhere. */
-const OPEN_MS = 1500
 /** The last frames that a connection remembers, for the report. */
 const REMEMBERED = 40
-
-/** An instance that is frozen does not answer a close. (The types of `ws` do not know closeTimeout yet.) */
-const options = { perMessageDeflate: false, closeTimeout: 500 } as WebSocket.ClientOptions
 
 /** Something asked for that is still to be answered. */
 export interface Request {
@@ -20,116 +16,205 @@ export interface Request {
 /** Who is told what a connection goes through. */
 export interface ConnectionOwner {
   onFrame (frame: ServerMessage, request: Request | undefined): void
-  /** @param isOurs whether the client itself ended it */
+  /** Its wire is gone; with a session it may go on over another. @param isOurs whether the client itself ended it */
   onClose (code: number, isOurs: boolean): void
+  /** What the server says of its session cannot be. */
+  onWrong? (error: unknown): void
 }
 
-/** One WebSocket of a client: matches answers with what was asked, and remembers the last of what went over it. */
-export class Connection {
-  /** The instance it is open to, by number. */
-  readonly instance: number
+export interface ConnectionOptions {
+  readonly userId: string
+  readonly claims?: Claims
+  /** Whether it asks for a session. */
+  readonly hasSession?: boolean
+}
+
+/** Called with a new connection: who gets its frames, the first one too. */
+export type Adopt = (connection: Connection) => ConnectionOwner
+
+/**
+ * One connection of a client, over one wire or, with a session, over several in a row: matches answers with what was asked,
+ * sends again what was not handled, and remembers the last of what went over it.
+ */
+export class Connection implements WireOwner {
   readonly id: string
   /** What is asked and not yet answered, in the order asked. `data` is not: nothing answers it. */
   readonly pending = new Map<number, Request>()
   readonly history: string[]
   lastAnswerAt = now()
-  /** Since when it is closed, or the client has let go of it. */
+  /** When it came back last. */
+  backAt = now()
+  /** Since when it has no wire, but may come back. */
+  awaySince: number | undefined
+  /** Since when it is over, or the client has let go of it. */
   endedAt = Infinity
-  readonly #socket: WebSocket
-  readonly #sent = new Map<number, Request>()
+  readonly #options: ConnectionOptions
+  /** Where it was, and since when. */
+  readonly #stations: Array<{ readonly instance: number, readonly since: number }> = []
+  readonly #asked = new Map<number, Request>()
+  readonly #sent: Sent | undefined
+  #wire: Wire
   #requests = 0
   #isOurs = false
-  #isDropped = false
   #owner: ConnectionOwner | undefined
 
-  private constructor (socket: WebSocket, instance: number, id: string, history: string[]) {
-    this.#socket = socket
-    this.instance = instance
+  private constructor (wire: Wire, instance: number, first: ServerMessage, options: ConnectionOptions, history: string[]) {
+    const { connection_id: id, session } = first.type === 'welcome' ? first.data : { connection_id: '', session: undefined }
+    this.#wire = wire
     this.id = id
     this.history = history
+    this.#options = options
+    this.#sent = session === undefined ? undefined : new Sent(session)
+    this.#stations.push({ instance, since: now() })
+  }
+
+  /** @returns undefined when the instance does not let it in, or is not there */
+  static async open (url: string, instance: number, options: ConnectionOptions, adopt: Adopt): Promise<Connection | undefined> {
+    const { userId, claims, hasSession = false } = options
+    let connection: Connection | undefined
+    await Wire.open(`${url}/ws?token=${tokenFor(userId, claims)}${hasSession ? '&resume=true' : ''}`, (wire, first, text) => {
+      connection = Connection.#begin(new Connection(wire, instance, first, options, []), first, text, adopt)
+      return connection
+    })
+    return connection
+  }
+
+  static #begin (connection: Connection, first: ServerMessage, text: string, adopt: Adopt): Connection {
+    connection.#remember('<', text)
+    connection.#owner = adopt(connection)
+    connection.#owner.onFrame(first, undefined)
+    return connection
+  }
+
+  get isOpen (): boolean { return this.awaySince === undefined && this.#wire.isOpen }
+
+  /** The instance that it is open to, or was last. */
+  get instance (): number { return this.#stations.at(-1)?.instance ?? 0 }
+
+  /** Where it has been since then. */
+  instancesSince (at: number): number[] {
+    return this.#stations.filter((_, i) => (this.#stations[i + 1]?.since ?? Infinity) > at).map(({ instance }) => instance)
   }
 
   /**
-   * Opens a connection; its first frame makes it one.
-   * @param adopt who gets its frames, the first one too
-   * @returns undefined when the instance does not let it in, or is not there
+   * Comes back with its session, to any instance.
+   * @param anew called with the new connection that the client is instead, where it cannot go on
+   * @returns the connection that there is now, this one or that one; undefined when there is nobody
    */
-  static async open (
-    url: string, instance: number, userId: string, claims: Claims, adopt: (connection: Connection) => ConnectionOwner
-  ): Promise<Connection | undefined> {
-    const socket = new WebSocket(`${url.replace('http', 'ws')}/ws?token=${tokenFor(userId, claims)}`, options)
-    const history: string[] = []
-    return await new Promise(resolve => {
-      let connection: Connection | undefined
-      const limit = setTimeout(() => { socket.terminate() }, OPEN_MS)
-      socket.on('message', (data: Buffer) => {
-        const text = data.toString()
-        history.push(`${now().toFixed(0)} < ${text}`)
-        if (history.length > REMEMBERED) history.shift()
-        const frame = JSON.parse(text) as ServerMessage
-        if (connection === undefined) {
-          clearTimeout(limit)
-          connection = new Connection(socket, instance, frame.type === 'welcome' ? frame.data.connection_id : '', history)
-          connection.#owner = adopt(connection)
-          resolve(connection)
-        }
-        connection.#receive(frame)
-      })
-      socket.on('error', () => {}) // 'close' follows
-      socket.on('close', code => {
-        clearTimeout(limit)
-        if (connection === undefined) resolve(undefined)
-        else connection.#close(code)
-      })
+  async comeBack (url: string, instance: number, anew: Adopt): Promise<Connection | undefined> {
+    const { id, seen } = this.#sent ?? {}
+    let connection: Connection | undefined
+    await Wire.open(`${url}/ws?token=${tokenFor(this.#options.userId, this.#options.claims)}&session=${id}&seen=${seen}`, (wire, first, text) => {
+      if (first.type === 'resumed') {
+        connection = this
+        this.#wire = wire
+        this.#goOn(first, text, instance)
+      } else {
+        connection = Connection.#begin(new Connection(wire, instance, first, this.#options, this.history), first, text, anew)
+      }
+      return connection
     })
+    return connection
   }
-
-  get isOpen (): boolean { return this.#socket.readyState === WebSocket.OPEN }
 
   /** Asks for something. @returns the request, whose answer comes to the owner; undefined when it is not open any more */
   ask (message: ClientMessage): Request | undefined {
     if (!this.isOpen) return undefined
     const id = ++this.#requests
     const request: Request = { message, at: now() }
-    this.#sent.set(id, request)
+    this.#asked.set(id, request)
     if (message.type !== 'data') this.pending.set(id, request)
-    else this.#sent.delete(id - 2000) // an error comes soon or not at all
+    else this.#asked.delete(id - 2000) // an error comes soon or not at all
     const text = JSON.stringify({ ...message, id })
-    this.history.push(`${now().toFixed(0)} > ${text}`)
-    if (this.history.length > REMEMBERED) this.history.shift()
-    this.#socket.send(text)
+    this.#sent?.push(id, text, message.type === 'ping')
+    this.#send(text)
     return request
+  }
+
+  /** Asks whether the instance is there, and tells it what need not be kept any more. */
+  ping (): void {
+    const { seen } = this.#sent ?? {}
+    this.ask({ type: 'ping', ...(seen !== undefined && { seen }) })
   }
 
   /** Closes it in order. */
   close (): void {
     this.#isOurs = true
     this.endedAt = now()
-    this.#socket.close(1000)
+    this.#wire.close()
   }
 
-  /** Tears it, as a network does. */
+  /** Tears its wire, as a network does. */
   drop (): void {
-    this.#isOurs = this.#isDropped = true
-    this.endedAt = now()
-    this.#socket.terminate()
+    this.#isOurs = true
+    this.#depart()
+    this.#wire.drop()
   }
 
-  #receive (frame: ServerMessage): void {
-    if (this.#isDropped) return // what was on its way to a network that is gone
+  /** It does not go on: it was over when it lost its wire. */
+  end (): void {
+    this.endedAt = this.awaySince ?? now()
+    this.awaySince = undefined
+  }
+
+  onText (text: string): void {
+    const frame = JSON.parse(text) as ServerMessage
+    this.#remember('<', text)
+    this.#sent?.heard()
     const id = 'id' in frame && typeof frame.id === 'number' ? frame.id : undefined
-    const request = id === undefined ? undefined : this.#sent.get(id)
+    const request = id === undefined ? undefined : this.#asked.get(id)
     if (id !== undefined) {
-      this.#sent.delete(id)
+      this.#asked.delete(id)
       this.pending.delete(id)
       this.lastAnswerAt = now()
+      this.#sent?.answered(id)
     }
+    if (frame.type === 'pong' && frame.received !== undefined) this.#received(frame.received)
     this.#owner?.onFrame(frame, request)
   }
 
-  #close (code: number): void {
-    this.endedAt = Math.min(this.endedAt, now())
-    this.history.push(`${now().toFixed(0)} closed with ${code}${this.#isOurs ? ', by the client' : ''}`)
-    this.#owner?.onClose(code, this.#isOurs)
+  onClose (code: number): void {
+    this.#depart()
+    const isOurs = this.#isOurs
+    this.#isOurs = false
+    this.history.push(`${now().toFixed(0)} closed with ${code}${isOurs ? ', by the client' : ''}`)
+    this.#owner?.onClose(code, isOurs)
+  }
+
+  #depart (): void {
+    if (this.endedAt !== Infinity) return
+    if (this.#sent === undefined) this.endedAt = now()
+    else this.awaySince ??= now()
+  }
+
+  #goOn (frame: Extract<ServerMessage, { type: 'resumed' }>, text: string, instance: number): void {
+    const { session, received } = frame.data
+    this.#remember('<', text)
+    this.#stations.push({ instance, since: now() })
+    this.awaySince = undefined
+    this.backAt = this.lastAnswerAt = now()
+    this.#received(received)
+    const { again = [], pings = [] } = this.#sent?.goOn(session) ?? {}
+    for (const id of pings) this.pending.delete(id)
+    this.#owner?.onFrame(frame, undefined)
+    for (const unhandled of again) this.#send(unhandled)
+  }
+
+  #received (count: number): void {
+    try {
+      this.#sent?.received(count)
+    } catch (error) {
+      this.#owner?.onWrong?.(error)
+    }
+  }
+
+  #send (text: string): void {
+    this.#remember('>', text)
+    this.#wire.send(text)
+  }
+
+  #remember (way: '<' | '>', text: string): void {
+    this.history.push(`${now().toFixed(0)} ${way} ${text}`)
+    if (this.history.length > REMEMBERED) this.history.shift()
   }
 }

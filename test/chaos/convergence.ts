@@ -54,7 +54,7 @@ export async function probe ({ cluster, watchers }: Parties, name: string): Prom
     const room = `probe-${name}-${index}`
     let joined = false
     let left = false
-    const connection = await Connection.open(url, index, `prober-${index}`, {}, () => ({
+    const connection = await Connection.open(url, index, { userId: `prober-${index}` }, () => ({
       onFrame: ({ type }) => {
         joined ||= type === 'joined'
         left ||= type === 'left'

@@ -50,18 +50,21 @@ export class Deliveries {
     const time = now()
     for (const [key, awaited] of this.#awaited) {
       const { sender, receiver, stay, at } = awaited
-      const until = Math.min(stay.until, receiver.connection.endedAt, sender.connection.endedAt)
-      if (until === Infinity && time < at + LOST_MS) continue
+      const [from, to] = [sender.connection, receiver.connection]
+      const until = Math.min(stay.until, to.endedAt, from.endedAt)
+      if (until === Infinity && (from.awaySince ?? to.awaySince) !== undefined) continue // what it says and misses comes when it is back
+      if (until === Infinity && time < Math.max(at, from.backAt, to.backAt) + LOST_MS) continue
       this.#awaited.delete(key)
       if (until < at + IN_FLIGHT_MS || this.#isExcused(awaited)) continue
       this.#fail(`message ${awaited.n} of ${sender.view.userId}, sent at ${at.toFixed(0)} on instance ${sender.connection.instance}, did not reach ${receiver.view.userId} on instance ${receiver.connection.instance}`, receiver, sender)
     }
   }
 
-  #isExcused ({ sender: { connection: { instance: from } }, receiver: { connection: { instance: to } }, at }: Awaited): boolean {
-    const end = at + IN_FLIGHT_MS
-    if (from === to) return this.#troubles.ofProcess(from, at, end)
-    return this.#troubles.ofAny(from, at, end) || this.#troubles.ofAny(to, at, end)
+  #isExcused ({ sender: { connection: from }, receiver: { connection: to }, at }: Awaited): boolean {
+    const end = Math.max(at, from.backAt, to.backAt) + IN_FLIGHT_MS
+    const [first, ...others] = new Set([...from.instancesSince(at), ...to.instancesSince(at)])
+    if (first !== undefined && others.length === 0) return this.#troubles.ofDeath(first, at, end)
+    return [first ?? 0, ...others].some(instance => this.#troubles.ofLoss(instance, at, end))
   }
 }
 

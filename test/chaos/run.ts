@@ -60,6 +60,7 @@ class Run {
   readonly #progress: Progress
   readonly #timers: NodeJS.Timeout[]
   readonly #struck = new Map<FaultKind, number>()
+  readonly #comebacks = { here: 0, elsewhere: 0, anew: 0 }
   #failure: Failure | undefined
   #failed: (error: Error) => void = () => {}
   #round: Round | undefined
@@ -80,7 +81,7 @@ class Run {
     const urls = cluster.instances.map(({ url }) => url)
     this.#watchers = urls.map((url, index) => new Watcher(index, url, troubles, absences, fail))
     this.#clients = Array.from({ length: CLIENTS }, (_, index) =>
-      new Client(index, firstRoomOf(seed, index), new Random(seed, 'client', index), { urls, sessions: this.#sessions, troubles, deliveries, absences, fail }))
+      new Client(index, firstRoomOf(seed, index), new Random(seed, 'client', index), { urls, sessions: this.#sessions, troubles, deliveries, absences, comebacks: this.#comebacks, fail }))
     this.#progress = new Progress(out, () => ({
       round: this.#rounds, faults: this.#round?.faults.map(faultText).join(', ') ?? 'none', clients: this.#sessions.size, rooms: this.#rooms, said: this.#said, delivered: deliveries.demanded, announcements: this.#watchers.reduce((sum, watcher) => sum + watcher.announcements, 0)
     }))
@@ -101,7 +102,8 @@ class Run {
 
   get summary (): string {
     const faults = Array.from(this.#struck, ([kind, times]) => `${times} ${kind}`).join(', ')
-    return `${this.#rounds} rounds (${faults || 'no faults'}); ${this.#said} messages, ${this.#deliveries.demanded} deliveries checked; the slowest convergence took ${this.#slowest.toFixed(0)} ms`
+    const { here, elsewhere, anew } = this.#comebacks
+    return `${this.#rounds} rounds (${faults || 'no faults'}); ${this.#said} messages, ${this.#deliveries.demanded} deliveries checked; sessions gone on with: ${here} here, ${elsewhere} elsewhere, ${anew} in vain; the slowest convergence took ${this.#slowest.toFixed(0)} ms`
   }
 
   async play (): Promise<void> {

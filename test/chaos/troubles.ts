@@ -31,6 +31,21 @@ export class Troubles {
     return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope === 'process')
   }
 
+  /** Whether what a process held may be lost: one on its way down hands it over. */
+  ofDeath (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope === 'process' && kind !== 'drain')
+  }
+
+  /** As `ofAny`, but for who goes on: a drain takes nothing from them. */
+  ofLoss (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope !== 'none' && kind !== 'drain')
+  }
+
+  /** Whether an instance was killed, and nothing else was the matter with it. */
+  isKilled (instance: number, from: number, until = now()): boolean {
+    return this.#some(instance, from, until, ({ kind }) => kind === 'kill') && !this.#some(instance, from, until, ({ kind }) => kind !== 'kill' && faultTraits[kind].scope !== 'none')
+  }
+
   /** Whether an instance could not do all that needs Redis. */
   ofAny (instance: number, from: number, until = now()): boolean {
     return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].scope !== 'none')
@@ -41,9 +56,9 @@ export class Troubles {
     return this.#some(instance, from, until, ({ kind }) => kind !== 'freeze-shortly' && faultTraits[kind].scope !== 'none')
   }
 
-  /** Whether the members of an instance may have been taken for gone. */
+  /** Whether the members of an instance that stayed may have been taken for gone. */
   ofLease (instance: number, from: number, until = now()): boolean {
-    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].reaps)
+    return this.#some(instance, from, until, ({ kind }) => faultTraits[kind].reaps && kind !== 'drain')
   }
 
   /** Whether a change may have been lost on its way to an instance: where it was sent, in Redis, or where it was to be heard. */

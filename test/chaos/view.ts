@@ -31,6 +31,10 @@ export class View {
   /** What `degraded` said last. */
   redis: 'up' | 'down' | undefined
   #announced: PeerInfo | undefined
+  /** INSTANCE_ID of where it is. */
+  #instance: string | undefined
+  /** Whether it has come from another instance, and its room has not said so yet. */
+  #isNewHere = false
   /** Rooms that were left and may have ended with that: whether they have is told once, perhaps much later. */
   readonly #left = new Map<string, number>()
   /** The last number of each sender during this stay, and all messages ever. */
@@ -46,19 +50,22 @@ export class View {
   /** @throws AssertionError for a frame that cannot follow those before it */
   apply (frame: ServerMessage): void {
     assert.equal(this.self === undefined, frame.type === 'welcome', 'welcome is the first frame, and no other')
-    assert.ok(!this.isSentAway, 'nothing follows goaway')
-    assert.ok(this.#announced === undefined || frame.type === 'user_joined', 'ready stands alone')
+    assert.ok(!this.isSentAway || frame.type === 'resumed', 'nothing follows goaway')
+    assert.ok(this.#announced === undefined || frame.type === 'user_joined' || frame.type === 'resumed', 'ready stands alone')
     switch (frame.type) {
       case 'welcome': {
         const { connection_id, user_id, username } = frame.data
         assert.equal(user_id, this.userId)
         this.self = { connection_id, user_id, username }
+        this.#instance = frame.data.instance_id
         break
       }
+      case 'resumed': return this.#resumed(frame)
       case 'joined': return this.#joined(frame)
       case 'resynced':
         assert.equal(frame.room, this.room, 'resynced is for another room')
         this.version = frame.version
+        this.#isNewHere = false
         this.members = byId(frame.data.members)
         assert.deepEqual(this.members.get(this.#id), this.self, 'resynced does not have the member it is sent to')
         break
@@ -74,7 +81,10 @@ export class View {
         break
       case 'user_resumed':
         this.#follow(frame)
-        assert.notEqual(frame.data.connection_id, this.#id, 'a member is told that it goes on')
+        if (frame.data.connection_id === this.#id) {
+          assert.ok(this.#isNewHere, 'a member is told that it goes on where it was')
+          this.#isNewHere = false
+        }
         assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, 'somebody unknown goes on')
         break
       case 'user_left':
@@ -110,10 +120,23 @@ export class View {
     if (this.stay !== undefined) this.stay.until = now()
     this.stay = undefined
     this.version = 0
+    this.#isNewHere = false
     this.members = new Map()
   }
 
   get #id (): string { return this.self?.connection_id ?? '' }
+
+  /** It goes on over another wire, as it was when the one before was gone. */
+  #resumed ({ data: { connection_id, user_id, username, instance_id, room, version, members } }: FrameOf<'resumed'>): void {
+    assert.deepEqual({ connection_id, user_id, username }, this.self)
+    assert.deepEqual([room ?? undefined, version ?? 0], [this.room, this.version], 'it goes on elsewhere than it was')
+    const others = new Map(this.members)
+    others.delete(this.#id)
+    assert.deepEqual([...byId(members)].toSorted(), [...others].toSorted(), 'others are there than it knew')
+    this.isSentAway = false
+    this.#isNewHere = (this.#isNewHere || instance_id !== this.#instance) && room !== null
+    this.#instance = instance_id
+  }
 
   #joined (frame: FrameOf<'joined'>): void {
     const members = byId(frame.data.members)

@@ -107,7 +107,7 @@ export class Watcher implements ConnectionOwner {
   }
 
   async #connect (): Promise<void> {
-    const connection = await Connection.open(this.#url, this.instance, `watcher-${this.instance}`, { role: 'admin' }, opened => {
+    const connection = await Connection.open(this.#url, this.instance, { userId: `watcher-${this.instance}`, claims: { role: 'admin' } }, opened => {
       this.#connection = opened
       return this
     })
