@@ -281,7 +281,9 @@ export class Roster implements Position {
 
   /** Sends a frame to those it is for that sit here. A sender that is no member reaches nobody. */
   #hand (sender: string, targets: readonly string[], frame: Frame, origin: string | undefined): void {
-    if (!this.#residents.has(sender)) return
+    const instance = this.#residents.instanceOf(sender)
+    // One that goes on elsewhere speaks there: a former holder that was frozen has yet to hear of it.
+    if (instance === undefined || (origin !== undefined && origin !== instance)) return
     if (targets.length === 0) {
       for (const seat of this.seats) if (seat.peer.id !== sender && !(origin !== undefined && seat.passesOver?.has(origin) === true)) seat.send(frame)
     } else {

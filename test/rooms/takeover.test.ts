@@ -68,6 +68,21 @@ void describe('a member that goes on over another connection', { concurrency: tr
     assert.equal(again.seat?.roster.isTaken(again.seat), true)
   })
 
+  void test('what its former instance has it say afterwards, as it knows no better, reaches nobody elsewhere', async t => {
+    const cluster = createCluster(t)
+    const [one, two] = await pair(cluster)
+    const [a, b, c] = [await seat(one, 'a'), await seat(one, 'b'), await seat(two, 'c')]
+    await turns()
+    two.broker.passes = (_record, to) => to !== 'one'
+    const again = await seat(two, 'a')
+    say(two, again, 'now')
+    say(one, a, 'late')
+    say(one, a, 'late', 'c')
+    say(one, b, 'of another')
+    await turns()
+    assert.deepEqual(c.all('data').map(({ data }) => data), ['now', 'of another'])
+  })
+
   void test('one that is handed over is sent what its room said since, and no word of the move', async t => {
     const cluster = createCluster(t)
     const [one, two] = await pair(cluster)
