@@ -93,7 +93,10 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     this.#control = connection.createDataChannel('turnip', { negotiated: true, id: 0 })
     this.#control.binaryType = 'arraybuffer'
     this.#control.addEventListener('message', ({ data }) => { this.#tell('message', { peer: this, data: data as string | ArrayBuffer }) })
-    this.#control.addEventListener('close', () => { if (this.#left || this.#link.plain) this.close() })
+    // One that never opened was declined.
+    this.#control.addEventListener('open', () => {
+      this.#control.addEventListener('close', () => { if (this.#left || this.#link.plain) this.close() })
+    })
     for (const [track, streams] of tracks) this.addTrack(track, streams)
     if (calling) this.#ask()
     else this.#wait()

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Browser, Page } from 'playwright-core'
 import { UdpCable } from './udp-cable.ts'
 
-/** An address of its own for pages that need no server. Chromium takes localhost for secure without asking anybody. */
-const ORIGIN = 'http://localhost:1'
-
-let script: Promise<string> | undefined
+const scripts = new Map<string, Promise<string>>()
 
 /** A module of the tests' as one script for the browser, with what it imports. */
 async function bundled (name: string): Promise<string> {
@@ -23,8 +23,16 @@ async function bundled (name: string): Promise<string> {
   return outputFiles[0]?.text ?? ''
 }
 
-/** An empty page with a room of its own in it; an error that nobody catches fails the test. */
-export async function openStage (t: TestContext, browser: Browser): Promise<Page> {
+/** Serves one page, from an address of its own. It has to be a real one: pages from nowhere may not talk to this machine. */
+export async function serve (t: TestContext, html = '<!doctype html>'): Promise<string> {
+  const server = createServer((_request, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end(html) }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => { server.close() })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}
+
+/** An empty page of a browser profile of its own, with a module of the tests' as `library`; an error that nobody catches fails the test. */
+export async function openPage (t: TestContext, browser: Browser, module: string): Promise<Page> {
   const context = await browser.newContext()
   const page = await context.newPage()
   const problems: string[] = []
@@ -33,11 +41,18 @@ export async function openStage (t: TestContext, browser: Browser): Promise<Page
     await context.close()
     assert.deepEqual(problems, [])
   })
-  await page.route(`${ORIGIN}/`, async route => { await route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }) })
-  await page.goto(`${ORIGIN}/`)
+  await page.goto(await serve(t))
   // the test's compiler keeps the names of functions by a function of its own
   await page.evaluate('globalThis.__name = f => f')
-  await page.addScriptTag({ content: await (script ??= bundled('stage.ts')) })
+  const script = scripts.get(module) ?? bundled(module)
+  scripts.set(module, script)
+  await page.addScriptTag({ content: await script })
+  return page
+}
+
+/** A page with a room of its own in it. */
+export async function openStage (t: TestContext, browser: Browser): Promise<Page> {
+  const page = await openPage(t, browser, 'stage.ts')
   await page.evaluate('globalThis.stage = new library.Stage()')
   return page
 }

@@ -3,6 +3,8 @@
  * part is tested over a real one; here it is what it does when an instance dies.
  */
 import { Emitter, PeerMesh, type CallReport, type IceServer, type MeshOptions, type Peer, type PeerInfo, type SignalingClient, type SignalingEvents, type SignalingState } from '../../../src/client/index.ts'
+import { canvasStream, moves, until } from './pictures.ts'
+import { Plain } from './plain.ts'
 
 /** As much of a `SignalingClient` as a mesh knows. */
 class StageClient extends Emitter<SignalingEvents> {
@@ -77,6 +79,16 @@ export class Stage {
     return mesh
   }
 
+  /** A client that does without the library, as README's does, and that is in no room yet. */
+  plain (id: string): Plain {
+    const client = this.client(id)
+    return new Plain({
+      say: (to, data) => { this.say(id, to, data) },
+      onJoined: listener => client.on('user_joined', listener),
+      onData: listener => client.on('data', ({ from, data }) => { listener(from, data) })
+    })
+  }
+
   #others (id: string): StageClient[] {
     return [...this.clients.values()].filter(client => client.connectionId !== id && client.room !== null)
   }
@@ -136,7 +148,7 @@ export class Stage {
   isConnected (...ids: string[]): boolean {
     return ids.every(id => {
       const peers = [...this.meshes.get(id)?.peers.values() ?? []]
-      return peers.length === ids.length - 1 && peers.every(({ state }) => state === 'connected')
+      return (ids.length === 1 ? peers.length > 0 : peers.length === ids.length - 1) && peers.every(({ state }) => state === 'connected')
     })
   }
 
@@ -146,19 +158,7 @@ export class Stage {
 
   /** Waits until one sees a picture of the other that moves. */
   async moves (id: string, other: string): Promise<void> {
-    await until(`${id} gets a stream of ${other}`, () => this.peer(id, other).stream !== undefined)
-    const video = document.createElement('video')
-    video.muted = true
-    video.srcObject = this.peer(id, other).stream ?? null
-    const frames = (async () => {
-      await video.play()
-      const times = new Set<number>()
-      while (times.size < 3) await new Promise<void>(resolve => video.requestVideoFrameCallback((_now, { mediaTime }) => { times.add(mediaTime); resolve() }))
-    })()
-    let isDone = false
-    void frames.then(() => { isDone = true })
-    await until(`${id} sees ${other} move`, () => isDone)
-    video.srcObject = null
+    await moves(() => this.peer(id, other))
   }
 
   /** The types of what was sent from one to another. */
@@ -183,8 +183,10 @@ export class Stage {
     return this.said(from, to).filter(said => said === type).length
   }
 
+  say (from: string, to: string, data: unknown): void { this.carry(this.at(from), data, to) }
+
   carry (from: StageClient, data: unknown, to = ''): boolean {
-    const { type, sdp, link } = data as { type: string, sdp?: string, link?: object }
+    const { type, sdp, link } = (data ?? {}) as { type: string, sdp?: string, link?: object }
     const signal: Carried = { from: from.connectionId, to, type, sdp, link, at: performance.now() }
     this.carried.push(signal)
     const receiver = this.clients.get(to)
@@ -201,31 +203,9 @@ export class Stage {
   async #rewire (data: unknown): Promise<void> {
     const through = (globalThis as { through?: (candidate: string) => Promise<string | undefined> }).through
     if (through === undefined) return
-    const signal = data as { sdp?: string, candidate?: RTCIceCandidateInit }
+    const signal = (data ?? {}) as { sdp?: string, candidate?: RTCIceCandidateInit }
     if (signal.sdp !== undefined) signal.sdp = signal.sdp.replace(/^a=candidate:.*\r\n/gm, '')
     if (signal.candidate?.candidate === undefined) return
     signal.candidate.candidate = await through(signal.candidate.candidate) ?? ''
   }
-}
-
-/** Asks again and again; nothing here takes longer than a busy machine does. */
-async function until (what: string, isTrue: () => boolean, limitMs = 30_000): Promise<void> {
-  const deadline = performance.now() + limitMs
-  while (!isTrue()) {
-    if (performance.now() > deadline) throw new Error(`it never came to this: ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-}
-
-/** A picture that moves, without a camera. */
-function canvasStream (): MediaStream {
-  const canvas = document.createElement('canvas')
-  const context = canvas.getContext('2d')
-  let hue = 0
-  const timer = setInterval(() => {
-    if (context === null) return clearInterval(timer)
-    context.fillStyle = `hsl(${hue += 20} 80% 50%)`
-    context.fillRect(0, 0, canvas.width, canvas.height)
-  }, 50)
-  return canvas.captureStream(20)
 }
