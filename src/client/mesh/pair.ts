@@ -92,6 +92,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     // There is always something to connect, and something that tells at once when the other side closes.
     this.#control = connection.createDataChannel('turnip', { negotiated: true, id: 0 })
     this.#control.binaryType = 'arraybuffer'
+    this.#control.addEventListener('open', () => { this.#tell('open', { peer: this }) })
     this.#control.addEventListener('message', ({ data }) => { this.#tell('message', { peer: this, data: data as string | ArrayBuffer }) })
     // One that never opened was declined.
     this.#control.addEventListener('open', () => {

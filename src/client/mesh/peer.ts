@@ -23,6 +23,8 @@ export interface PeerEvents {
   stream: { peer: Peer, stream: MediaStream }
   /** The other side has opened a data channel. */
   channel: { peer: Peer, channel: RTCDataChannel }
+  /** From now on it can be sent to. */
+  open: { peer: Peer }
   /** What the other side's `send` was given. */
   message: { peer: Peer, data: string | ArrayBuffer }
   /** Something went wrong and the call goes on, as well as it can. */
