@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, readdirSync, watch, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, watch, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
@@ -32,7 +32,7 @@ export function keepClientTranspiled () {
 
 function transpile () {
   const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(CONFIG, ts.sys.readFile).config, ts.sys, dirname(CONFIG))
-  const compilerOptions = { ...options, module: ts.ModuleKind.ESNext } // one file alone does not tell that its package is of modules
+  const compilerOptions = { ...options, module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler } // one file alone does not tell that its package is of modules
   const files = readdirSync(join(SOURCES, 'client'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'))
   for (const file of ['protocol/codes.ts', ...files.map(file => `client/${file}`)]) {
     const fileName = join(SOURCES, file)
@@ -40,7 +40,17 @@ function transpile () {
     if (diagnostics?.length) console.error(ts.formatDiagnostics(diagnostics, { getCanonicalFileName: name => name, getCurrentDirectory: ts.sys.getCurrentDirectory, getNewLine: () => '\n' }))
     const target = join(TARGET, file.replace(/ts$/, 'js'))
     mkdirSync(dirname(target), { recursive: true })
-    writeFileSync(target, outputText)
-    if (sourceMapText !== undefined) writeFileSync(`${target}.map`, sourceMapText)
+    write(target, outputText)
+    if (sourceMapText !== undefined) write(`${target}.map`, sourceMapText)
   }
+}
+
+/**
+ * A file that is what it should be is left alone: another server may be sending it.
+ *
+ * @param {string} target
+ * @param {string} text
+ */
+function write (target, text) {
+  if (!existsSync(target) || readFileSync(target, 'utf8') !== text) writeFileSync(target, text)
 }
