@@ -15,9 +15,9 @@ const members = new Members(byId('members'), byId('member-count'))
 const chat = new Chat(byId('chat-log'))
 const events = new Events(byId('events'))
 const tiles = new Tiles(byId('tiles'), (silenced) => { byId('silenced').hidden = !silenced })
-const local = new LocalMedia((kind, track) => {
+const local = new LocalMedia((track, isSent) => {
   showLocal()
-  call.setTrack(kind, track)
+  call.setTrack(track, isSent)
 })
 const call = new Call({
   base: settings.base,
@@ -25,20 +25,21 @@ const call = new Call({
   local,
   on: {
     state: showState,
+    trouble: (text) => showNote('trouble', text),
+    degraded: (isDown) => showNote('degraded', isDown ? 'The server has lost its store: calls go on, who wants to join has to wait.' : ''),
     note: showCallNote,
     news: (text) => chat.news(text),
     event: (direction, frame) =>
       events.add(direction, frame.type, frame.detail ?? detailOf(frame, (id) => call.nameOf(id))),
-    members: showPeople,
-    chat: (id, text) => chat.said(call.nameOf(id), text, false),
-    peer: (id, state) => tiles.state(id, state),
-    media: (id, view) => tiles.media(id, view)
+    people: showPeople,
+    peer: showPeer,
+    chat: (name, text) => chat.said(name, text, false)
   }
 })
 
 /**
- * @param {'note' | 'media-note'} id
- * @param {string} text empty hides the line
+ * @param {string} id of the line
+ * @param {string} text empty hides it
  */
 function showNote (id, text) {
   byId(id).textContent = text
@@ -68,40 +69,49 @@ function showLocal () {
 
 /** Tiles and member list. */
 function showPeople () {
-  const others = [...call.members.values()].map((member) => ({ id: member.connection_id, name: member.username }))
-  const own = call.room && call.self ? { id: call.self.connection_id, name: call.self.username } : null
-  tiles.show(own, others)
-  members.show(own ? [{ ...own, self: true }, ...others] : others)
+  const { self, others, exceeds } = call
+  tiles.show(self, others)
+  members.show(self ? [{ ...self, self: true }, ...others] : others)
+  for (const { id } of others) showPeer(id)
+  showNote('crowded', exceeds ? `${others.length} others are here. Everybody sends a picture to everybody: with more than ${exceeds}, expect it to falter.` : '')
   byId('alone').hidden = others.length > 0
   showLocal()
 }
 
-/** @param {string} state */
-function showState (state) {
-  const inCall = call.room !== null
-  const view = inCall ? 'call' : 'lobby'
+/** @param {string} id */
+function showPeer (id) {
+  const way = call.way(id)
+  tiles.way(id, way)
+  tiles.media(id, call.view(id))
+  members.way(id, way)
+}
+
+function showState () {
+  const { state, room, busy, instance } = call
+  const view = room === null ? 'lobby' : 'call'
   const words = {
     idle: 'Not connected',
     connecting: 'Connecting',
-    open: call.busy ? 'Joining' : 'Connected, in no room',
-    'in-room': `In ${call.room}`,
-    reconnecting: 'Reconnecting',
+    open: busy ? 'Joining' : 'Connected, in no room',
+    'in-room': `In ${room}`,
+    reconnecting: room === null ? 'Reconnecting' : `Reconnecting to ${room}`,
     closed: 'Disconnected'
   }
   document.body.dataset.state = state
   byId('status').textContent = words[state]
-  byId('instance').textContent = call.self ? `on ${call.self.instance_id}` : ''
-  byId('join').disabled = call.busy
-  byId('join').textContent = call.busy ? 'Joining' : 'Join'
-  byId('cancel').hidden = !call.busy
-  byId('name').disabled = byId('room').disabled = call.busy
-  for (const id of ['chat-text', 'chat-send', 'disband']) byId(id).disabled = state !== 'in-room'
+  byId('instance').textContent = instance ? `on ${instance}` : ''
+  byId('join').disabled = busy
+  byId('join').textContent = busy ? 'Joining' : 'Join'
+  byId('cancel').hidden = !busy
+  byId('name').disabled = byId('room').disabled = busy
+  byId('chat-text').disabled = byId('chat-send').disabled = room === null
+  byId('disband').disabled = state !== 'in-room'
   if (document.body.dataset.view !== view) {
     document.body.dataset.view = view
     // What had the focus is gone from the page; who uses the keyboard goes on from here.
-    byId(inCall ? 'call' : 'join').focus({ preventScroll: true })
+    byId(room === null ? 'join' : 'call').focus({ preventScroll: true })
   }
-  document.title = inCall ? `${call.room} \u2013 Turnip` : 'Turnip'
+  document.title = room === null ? 'Turnip' : `${room} \u2013 Turnip`
 }
 
 /** Asks for camera and microphone unless the link said not to. */
@@ -121,22 +131,32 @@ function join () {
   call.join({ username, room, ready: Promise.race([startMedia(), patience]) })
 }
 
+/** On phones and tablets the other programs offer to take the link. */
+const canShare = 'share' in navigator && matchMedia('(pointer: coarse)').matches
+
+async function shareLink () {
+  const url = roomLink(location.href, call.room)
+  if (canShare) return await navigator.share({ title: document.title, url }).catch(() => {}) // the person thought better of it
+  if (await copy(url)) {
+    byId('copied').textContent = 'Link copied'
+    setTimeout(() => { byId('copied').textContent = '' }, 2_000)
+  } else showNote('note', url)
+}
+
 /** The clipboard is for secure pages; elsewhere the old way still works. */
-async function copyLink () {
-  const link = roomLink(location.href, call.room)
+async function copy (text) {
   try {
-    await navigator.clipboard.writeText(link)
+    await navigator.clipboard.writeText(text)
+    return true
   } catch {
     const field = document.createElement('textarea')
-    field.value = link
+    field.value = text
     document.body.append(field)
     field.select()
     const copied = document.execCommand('copy')
     field.remove()
-    if (!copied) return showNote('note', link)
+    return copied
   }
-  byId('copied').textContent = 'Link copied'
-  setTimeout(() => { byId('copied').textContent = '' }, 2_000)
 }
 
 /** @param {'audio' | 'video'} kind */
@@ -146,6 +166,8 @@ async function toggle (kind) {
 
 byId('name').value = settings.name
 byId('room').value = settings.room
+if (settings.invited) byId('lobby-title').textContent = `Join ${settings.room}`
+if (canShare) byId('share-label').textContent = 'Share link'
 if (settings.elsewhere) {
   byId('elsewhere').hidden = false
   byId('elsewhere').textContent = `Through the server ${settings.base.host}`
@@ -163,15 +185,15 @@ byId('leave').addEventListener('click', () => {
 byId('disband').addEventListener('click', () => call.disband())
 byId('mic').addEventListener('click', () => toggle('audio'))
 byId('camera').addEventListener('click', () => toggle('video'))
-byId('copy-link').addEventListener('click', copyLink)
+byId('share').addEventListener('click', shareLink)
 byId('clear-events').addEventListener('click', () => events.clear())
 byId('chat-form').addEventListener('submit', (event) => {
   event.preventDefault()
   const text = byId('chat-text').value.trim()
   if (!text) return
   call.chat(text)
-  chat.said(call.self.username, text, true)
-  if (call.members.size === 0) chat.news('Nobody else is here yet')
+  chat.said(call.self.name, text, true)
+  if (call.others.length === 0) chat.news('Nobody else is here yet')
   byId('chat-text').value = ''
 })
 for (const gesture of ['pointerdown', 'keydown']) {
@@ -179,9 +201,7 @@ for (const gesture of ['pointerdown', 'keydown']) {
     if (!byId('silenced').hidden) tiles.unsilence()
   })
 }
-// A page that goes into the back-forward cache comes back as one that has left.
-addEventListener('pagehide', () => call.hangUp())
 
-showState('idle')
+showState()
 showPeople()
 if (settings.autojoin) join()

@@ -16,15 +16,18 @@ function payload (data) {
 const DETAILS = {
   welcome: ({ data }) => `${short(data.connection_id)} on ${data.instance_id}`,
   join: ({ room }) => room,
+  resumed: ({ data }) => `${data.room ?? 'in no room'}, ${data.missed} missed`,
   joined: ({ room, data }) => `${room}, ${people(data.members.length)}`,
   resynced: ({ room, data }) => `${room}, ${data.members.length} members`,
   ready: ({ data }) => data.username,
   user_joined: ({ data }) => data.username,
   user_left: ({ data }) => data.username,
+  user_resumed: ({ data }) => data.username,
   left: ({ data }) => data.room,
   room_disbanded: ({ data }) => `${data.room}, ${data.reason}`,
   goaway: ({ data }) => `${data.reason}, back in ${data.reconnect_after_ms} ms`,
   degraded: ({ data }) => `redis ${data.redis}`,
+  ice_servers: ({ data }) => `${data.ice_servers.length}`,
   error: ({ code, error }) => `${code}: ${error}`
 }
 
@@ -35,6 +38,7 @@ const DETAILS = {
  */
 export function detailOf (frame, nameOf) {
   try {
+    if (frame.type === 'report') return `${nameOf(frame.peer)}: ${frame.cause ?? `${frame.path}, ${frame.ms} ms`}`
     if (frame.type !== 'data') return DETAILS[frame.type]?.(frame) ?? ''
     if (frame.from) return `${payload(frame.data)} from ${frame.from.username}`
     return `${payload(frame.data)} to ${frame.to ? nameOf(frame.to) : 'all'}`

@@ -29,7 +29,7 @@ export class LocalMedia {
   /** Grows with every stop: what was asked for before it is not wanted any more. */
   #run = 0
 
-  /** @param {(kind: 'audio' | 'video', track: MediaStreamTrack | null) => void} changed a track came, went, or was muted */
+  /** @param {(track: MediaStreamTrack, isSent: boolean) => void} changed a track came, went, or was muted */
   constructor (changed) {
     this.#changed = changed
   }
@@ -78,7 +78,7 @@ export class LocalMedia {
     }
     if (kind === 'audio') {
       track.enabled = !track.enabled
-      this.#changed(kind, track)
+      this.#changed(track, true)
     } else {
       this.#release(track)
     }
@@ -95,7 +95,7 @@ export class LocalMedia {
     track.onended = null
     track.stop()
     this.stream.removeTrack(track)
-    this.#changed(track.kind, null)
+    this.#changed(track, false)
   }
 
   async #take (kinds, run) {
@@ -114,7 +114,7 @@ export class LocalMedia {
       this.stream.addTrack(track)
       // Unplugged, or withdrawn in the browser's own controls.
       track.onended = () => this.#release(track)
-      this.#changed(track.kind, track)
+      this.#changed(track, true)
     }
     return null
   }

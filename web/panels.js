@@ -1,4 +1,5 @@
 import { element, hueOf, initialsOf } from './tiles.js'
+import { explain, pathOf, stateOf } from './words.js'
 
 /** The event log keeps this many lines, so that a long call does not fill the memory. */
 const EVENT_LIMIT = 300
@@ -13,6 +14,7 @@ class Log {
   #list
   #limit
   #following = true
+  #top = 0
 
   /**
    * @param {HTMLElement} list
@@ -22,7 +24,11 @@ class Log {
     this.#list = list
     this.#limit = limit
     list.addEventListener('scroll', () => {
-      this.#following = list.scrollHeight - list.scrollTop - list.clientHeight < 40
+      const { scrollTop } = list
+      const isAtEnd = list.scrollHeight - scrollTop - list.clientHeight < 40
+      // Only a person scrolls up; the end of a list that has shrunk is farther away too.
+      if (isAtEnd || scrollTop < this.#top) this.#following = isAtEnd
+      this.#top = scrollTop
     })
     // Other panels come and go, and the list shrinks and grows with them.
     new ResizeObserver(() => this.#follow()).observe(list)
@@ -45,10 +51,11 @@ class Log {
   }
 }
 
-/** Who is here. */
+/** Who is here, and how this page reaches them. */
 export class Members {
   #list
   #count
+  #ways = new Map()
 
   /**
    * @param {HTMLElement} list
@@ -61,18 +68,37 @@ export class Members {
 
   /** @param {{ id: string, name: string, self?: boolean }[]} people */
   show (people) {
+    this.#ways.clear()
     this.#count.textContent = people.length
     this.#list.replaceChildren(...people.map(({ id, name, self }) => {
       const line = element('li', 'member')
       const dot = element('span', 'member-dot', initialsOf(name))
       dot.style.setProperty('--hue', hueOf(id))
       dot.setAttribute('aria-hidden', 'true')
-      line.append(dot, element('span', 'member-name', name))
-      if (self) line.append(element('span', 'member-you', 'you'))
+      const label = element('span', 'member-name', name)
+      label.title = name
+      const way = element('span', 'member-way', self ? 'you' : '')
+      line.append(dot, label, way)
       line.dataset.member = id
       line.title = `connection ${id}`
+      this.#ways.set(id, way)
       return line
     }))
+  }
+
+  /**
+   * @param {string} id
+   * @param {import('./words.js').Way} way
+   */
+  way (id, way) {
+    const line = this.#ways.get(id)
+    if (!line) return
+    const state = element('span', 'way', stateOf(way))
+    state.dataset.state = way.state
+    const words = explain(way)
+    const more = element('span', '', (way.away ? '' : pathOf(way)) || words)
+    more.title = words
+    line.replaceChildren(state, more)
   }
 }
 

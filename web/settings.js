@@ -42,8 +42,8 @@ function roomOfHash (hash) {
 
 /**
  * @param {string} address the page's own address
- * @returns {{ name: string, room: string, userId: string, base: URL, elsewhere: boolean, media: boolean, autojoin: boolean }}
- *   `base` is what `generate-token` and `ws` are relative to; `elsewhere` says that it is not where the page came from
+ * @returns {{ name: string, room: string, userId: string, invited: boolean, base: URL, elsewhere: boolean, media: boolean, autojoin: boolean }}
+ *   `invited`: the link names the room; `base` is what `generate-token` and `ws` are relative to; `elsewhere` says that it is not where the page came from
  */
 export function readSettings (address) {
   const page = new URL(address)
@@ -53,6 +53,7 @@ export function readSettings (address) {
   return {
     name: query.get('name')?.trim().slice(0, 64) || friendlyName(),
     room: wished ?? 'lobby',
+    invited: wished !== undefined,
     // New for every load: a duplicated tab copies its session storage, and two tabs must not be one user.
     userId: `demo-${randomId(8)}`,
     base: server ?? new URL('.', page),

@@ -1,14 +1,5 @@
 /** The pictures: one tile for each person in the call. */
-
-/** What a person reads for a connection state; a working connection needs no words. */
-const STATES = {
-  new: 'waiting',
-  connecting: 'connecting',
-  connected: '',
-  disconnected: 'interrupted',
-  failed: 'no connection; a TURN server may help',
-  closed: 'ended'
-}
+import { explain, pathOf, stateOf } from './words.js'
 
 /**
  * A colour that stays with a person.
@@ -54,16 +45,17 @@ function makeTile ({ id, name, self = false }) {
   avatar.style.setProperty('--hue', hueOf(id))
   avatar.setAttribute('aria-hidden', 'true')
   const caption = element('figcaption', 'caption')
-  const label = element('span', 'caption-name', self ? `${name} (you)` : name)
-  const state = element('span', 'caption-state')
+  const who = element('span', 'caption-who')
   const muted = element('span', 'caption-muted', 'muted')
   muted.hidden = true
-  caption.append(label, muted, state)
+  who.append(element('span', 'caption-name', self ? `${name} (you)` : name), muted)
+  const way = element('span', 'way')
+  caption.append(who, way)
   root.append(video, avatar, caption)
   root.dataset.video = 'off'
   if (self) root.dataset.self = ''
   else root.dataset.peer = id
-  return { root, video, state, muted }
+  return { root, video, way, muted }
 }
 
 /** The grid of tiles. The own tile is always the last. */
@@ -106,7 +98,6 @@ export class Tiles {
       const tile = makeTile(other)
       this.#tiles.set(other.id, tile)
       this.#grid.insertBefore(tile.root, this.#own?.root ?? null)
-      this.state(other.id, 'new')
     }
     const count = this.#tiles.size + (this.#own ? 1 : 0)
     const columns = Math.ceil(Math.sqrt(count))
@@ -117,13 +108,15 @@ export class Tiles {
 
   /**
    * @param {string} id
-   * @param {RTCPeerConnectionState} state
+   * @param {import('./words.js').Way} way
    */
-  state (id, state) {
+  way (id, way) {
     const tile = this.#tiles.get(id)
     if (!tile) return
-    tile.root.dataset.connectionState = state
-    tile.state.textContent = STATES[state]
+    tile.root.dataset.connectionState = way.state
+    tile.way.dataset.state = way.state
+    tile.way.textContent = pathOf(way) || stateOf(way)
+    tile.way.title = explain(way)
   }
 
   /**
@@ -136,7 +129,7 @@ export class Tiles {
 
   /**
    * @param {string} id
-   * @param {{ stream: MediaStream, video: boolean, audio: boolean }} view
+   * @param {{ stream: MediaStream | null, video: boolean, audio: boolean }} view
    */
   media (id, view) {
     const tile = this.#tiles.get(id)
@@ -153,7 +146,7 @@ export class Tiles {
     root.dataset.video = picture ? 'on' : 'off'
     muted.hidden = audio
     if (video.srcObject !== stream) video.srcObject = stream
-    this.#play(video)
+    if (stream) this.#play(video)
   }
 
   async #play (video) {

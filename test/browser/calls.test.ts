@@ -24,12 +24,41 @@ after(async () => {
   await redis.stop()
 })
 
-test('two pages, two clicks: video flows', async t => {
+test('two pages, two clicks: video flows, and camera and microphone go off and on', async t => {
   const a = await DemoPage.open(t, browser, one.url)
   const b = await DemoPage.open(t, browser, two.url)
   await a.join()
   await b.join()
   await Promise.all([a.seesVideo(), b.seesVideo()])
+
+  await a.page.click('#camera')
+  await b.page.locator('.tile[data-peer][data-video="off"]').waitFor()
+  await a.page.click('#mic')
+  await b.page.locator('.tile[data-peer] .caption-muted').getByText('muted').waitFor()
+  await a.page.click('#camera')
+  await a.page.click('#mic')
+  await b.seesVideo()
+  await b.page.locator('.tile[data-peer] .caption-muted').waitFor({ state: 'hidden' })
+  await b.connected()
+})
+
+test('the link of a room is copied, or handed to what a phone has for it, and leads in front of that room', async t => {
+  const desk = await DemoPage.open(t, browser, one.url, { permissions: ['clipboard-read', 'clipboard-write'] })
+  await desk.join({ name: 'Ada', room: 'tea:4@5' })
+  await desk.state('in-room')
+  await desk.page.click('#share')
+  await desk.page.locator('#copied').getByText('Link copied').waitFor()
+  const link = await desk.page.evaluate<string>('navigator.clipboard.readText()')
+  assert.equal(desk.page.url(), link)
+
+  const phone = await DemoPage.open(t, browser, link, { hasTouch: true, isMobile: true, viewport: { width: 390, height: 844 } })
+  await phone.page.addInitScript('navigator.share = async data => { window.shared = data }')
+  await phone.page.reload()
+  await phone.page.locator('#lobby-title').getByText('Join tea:4@5', { exact: true }).waitFor()
+  await phone.join({ name: 'Bob' })
+  await phone.sees('Ada', 'Bob')
+  await phone.page.getByRole('button', { name: 'Share link' }).click()
+  assert.equal(await phone.page.evaluate('shared.url'), link)
 })
 
 test('a call across two instances: video, chat, members, and the end of the room', async t => {
@@ -122,8 +151,9 @@ test('a page whose token is about to end goes on under a new one, in the same co
   let given = 0
   await a.page.route('**/generate-token', async route => {
     const { user_id: userId, username } = route.request().postDataJSON() as { user_id: string, username: string }
-    const exp = Math.floor(Date.now() / 1000) + (given++ === 0 ? 30 : 3600)
-    await route.fulfill({ json: { token: tokenFor(userId, { username, exp }) } })
+    const now = Math.floor(Date.now() / 1000)
+    const life = given++ === 0 ? { iat: now - 3600, exp: now + 30 } : {}
+    await route.fulfill({ json: { token: tokenFor(userId, { username, ...life }) } })
   })
   await a.join({ name: 'Ada', room: 'long' })
   await a.state('in-room')

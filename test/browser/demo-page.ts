@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -7,6 +8,12 @@ import { findChromium } from '../../scripts/services.js'
 
 /** With TURNIP_SCREENSHOTS=<directory>, tests leave pictures of the page there. */
 export const SCREENSHOTS = process.env.TURNIP_SCREENSHOTS ?? ''
+
+/** What the browser itself writes into the console while nobody listens at an address, or when it asks why and somebody listens again. */
+export const NOBODY_THERE = /ERR_(CONNECTION_|EMPTY_RESPONSE|INTERNET_DISCONNECTED|NETWORK_CHANGED)|WebSocket connection to .* failed|status of (426|503)/
+
+/** What the page loads besides its own files. */
+const LIBRARY = new URL('../../dist/client/index.js', import.meta.url)
 
 /** How long anything on the page may take before a test fails, ms. Only a broken page ever takes it. */
 const LIMIT_MS = 40_000
@@ -51,6 +58,7 @@ export class DemoPage {
   }
 
   static async open (t: TestContext, browser: Browser, url: string, options: DemoPageOptions = {}): Promise<DemoPage> {
+    if (!existsSync(LIBRARY)) throw new Error('No client library for the page: run "npm run build"')
     const { expected, ...contextOptions } = options
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...contextOptions })
     context.setDefaultTimeout(LIMIT_MS)
@@ -138,6 +146,20 @@ export class DemoPage {
   async fits (): Promise<void> {
     const [content, width] = await this.page.evaluate<[number, number]>('[document.scrollingElement.scrollWidth, innerWidth]')
     assert.ok(content <= width, `${content} px of content in ${width}`)
+  }
+
+  /** No button and no field is covered by anything, once it is scrolled to. */
+  async reachesAll (): Promise<void> {
+    const covered = await this.page.evaluate<string[]>(`[...document.querySelectorAll('button, input')]
+      .filter(control => control.checkVisibility() && !control.closest('.hidden'))
+      .filter(control => {
+        control.scrollIntoView({ block: 'center' })
+        const { left, top, width, height } = control.getBoundingClientRect()
+        return !control.contains(document.elementFromPoint(left + width / 2, top + height / 2))
+      })
+      .map(control => control.id)`)
+    await this.page.evaluate('scrollTo(0, 0)')
+    assert.deepEqual(covered, [], 'covered')
   }
 
   async screenshot (name: string): Promise<void> {

@@ -2,14 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { startRedisServer } from '../harness/redis-server.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
-import { DemoPage, startBrowser } from './demo-page.ts'
-
-/** What the browser itself writes into the console while nobody listens at an address, or when it asks why and somebody listens again. */
-const NOBODY_THERE = /ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed|status of (426|503)/
+import { DemoPage, NOBODY_THERE, startBrowser } from './demo-page.ts'
 
 test('an instance that ends says so, and its page comes back into the call when the instance does', async t => {
   const redis = await startRedisServer()
-  const env = { ENVIRONMENT: 'development', REDIS_URL: redis.url }
+  const env = { ENVIRONMENT: 'development', REDIS_URL: redis.url, DRAIN_TIMEOUT_MS: '3000' }
   const [one, two, browser] = await Promise.all([startTurnip({ env }), startTurnip({ env }), startBrowser()])
   const turnips = [one, two]
   t.after(async () => {
@@ -28,7 +25,7 @@ test('an instance that ends says so, and its page comes back into the call when 
   const ended = two.stop()
   await b.logs('goaway')
   await b.state('reconnecting')
-  await a.isTold('Bob left')
+  await a.logs('user_left', 'Bob')
   assert.deepEqual(await ended, { code: 0, signal: null })
 
   const again = await startTurnip({ env: { ...env, PORT: new URL(two.url).port } })

@@ -1,24 +1,31 @@
 import { test } from 'node:test'
+import { Client } from '../harness/client.ts'
+import { startTcpProxy } from '../harness/tcp-proxy.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
-import { DemoPage, SCREENSHOTS, startBrowser } from './demo-page.ts'
+import { DemoPage, NOBODY_THERE, SCREENSHOTS, startBrowser } from './demo-page.ts'
 
 // Four are a lot of video for one machine: only for those who want to look at it.
 const NAMES = ['Ada Lovelace', 'Charlotte-Elisabeth von und zu Hohenstein', 'Bob', 'Dé'].slice(0, SCREENSHOTS === '' ? 2 : 4)
 const SIZES = { wide: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } }
+const LONG_ROOM = 'a-room-whose-name-is-as-long-as-the-server-takes-and-that-is-much-longer-than-any-line-of-this-page-has-space-for.really.so:1@2'
+/** What the library says in the console of a room that is too large for a mesh. */
+const CROWDED = /this takes an SFU/
 
-test('nothing is cut off at the sides, from a phone to a desk, alone or in company', async t => {
+test('nothing is cut off at the sides and all can be reached, from a phone to a desk: alone, in company, in trouble, in a crowd', async t => {
   const turnip = await startTurnip({ env: { ENVIRONMENT: 'development' } })
+  const proxy = await startTcpProxy(Number(new URL(turnip.url).port))
   const browser = await startBrowser()
   t.after(async () => {
     await browser.close()
+    await proxy.close()
     await turnip.stop()
   })
 
-  const pages: DemoPage[] = []
   const look = async (scene: string, page: DemoPage): Promise<void> => {
     for (const [size, viewport] of Object.entries(SIZES)) {
       await page.page.setViewportSize(viewport)
       await page.fits()
+      await page.reachesAll()
       for (const colorScheme of ['light', 'dark'] as const) {
         await page.page.emulateMedia({ colorScheme })
         await page.screenshot(`${scene}-${size}-${colorScheme}`)
@@ -26,9 +33,15 @@ test('nothing is cut off at the sides, from a phone to a desk, alone or in compa
     }
   }
 
+  const pages: DemoPage[] = []
+  const url = `http://127.0.0.1:${proxy.port}`
   for (const name of NAMES) {
-    const page = await DemoPage.open(t, browser, turnip.url)
-    if (pages.length === 0) await look('lobby', page)
+    const page = await DemoPage.open(t, browser, url, { expected: new RegExp(`${NOBODY_THERE.source}|${CROWDED.source}`) })
+    if (pages.length === 0) {
+      await look('lobby', page)
+      await page.page.goto(`${url}/?room=${LONG_ROOM}`)
+      await look('invitation', page)
+    }
     await page.join({ name, room: 'afternoon-tea' })
     pages.push(page)
     const [first = page] = pages
@@ -43,4 +56,23 @@ test('nothing is cut off at the sides, from a phone to a desk, alone or in compa
     await first.say('Yes, and I hear you too.')
     await look(`call-of-${pages.length}`, first)
   }
+
+  const [first] = pages
+  if (first === undefined) return
+  await proxy.cut()
+  await first.state('reconnecting')
+  await look('cut-off', first)
+  await proxy.heal()
+  await first.state('in-room')
+
+  const crowd = await Promise.all(Array.from({ length: 8 }, async (_, index) => {
+    const client = await Client.open(turnip.wsUrl, `Robot number ${index + 1}`)
+    await client.join('afternoon-tea')
+    return client
+  }))
+  t.after(async () => { await Promise.all(crowd.map(async client => { await client.close() })) })
+  await first.page.locator('#crowded').getByText(`${NAMES.length + 7} others are here.`).waitFor()
+  await look('crowd', first)
+  await first.page.locator('.member-way').getByText('Nothing was heard from the other side. Still trying').nth(7).waitFor()
+  await look('failed', first)
 })
