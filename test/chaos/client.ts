@@ -18,6 +18,8 @@ const PING_EVERY_MS = 1000
 const SILENCE_MS = 1200
 /** An instance on its way down can hand a session over for at least so long, ms. */
 const HAND_OVER_MS = DRAIN_TIMEOUT_MS / 2
+/** Who came from another instance is told the whole of its room this long after that at the latest, ms. */
+const SHORTLY_MS = 3000
 /** How soon it asks again to be where it wants to be, ms. */
 const TRY_AGAIN_MS = 300
 
@@ -238,7 +240,7 @@ export class Client {
       }
       case 'user_left': return this.#around.absences.left(session, frame.room, frame.data.connection_id, frame.version)
       case 'resynced':
-        if (!session.connection.instancesSince(now() - HAND_OVER_MS).some(instance => this.#around.troubles.ofChanges(instance, now() - HAND_OVER_MS))) throw new Error('a change was lost, though nothing is the matter')
+        if (!this.#mayMissChanges(session)) throw new Error('a change was lost, though nothing is the matter')
         for (const id of members.keys()) if (!view.members.has(id)) this.#around.absences.left(session, frame.room, id)
         break
       case 'room_disbanded':
@@ -246,6 +248,14 @@ export class Client {
         break
       case 'error': return this.#refused(session, frame, request)
     }
+  }
+
+  /** Whether a change may have been lost on its way here; where it has come from elsewhere shortly ago, its room waits for the word of all. */
+  #mayMissChanges ({ connection }: Session): boolean {
+    const { troubles } = this.#around
+    const shortlyAgo = now() - SHORTLY_MS
+    const hasMoved = connection.instancesSince(shortlyAgo).length > 1
+    return hasMoved ? instances.some(instance => troubles.ofAny(instance, shortlyAgo)) : troubles.ofChanges(connection.instance, now() - 1)
   }
 
   /** Whether an error is one that the protocol allows in this situation; and what a client then does. */

@@ -1,5 +1,5 @@
 import type { Fail, Session } from './session.ts'
-import { now, type Troubles } from './troubles.ts'
+import { instances, now, type Troubles } from './troubles.ts'
 import type { Stay } from './view.ts'
 
 /** Whoever leaves, or is hit, this soon after something was said may miss it, ms. */
@@ -64,7 +64,8 @@ export class Deliveries {
     const end = Math.max(at, from.backAt, to.backAt) + IN_FLIGHT_MS
     const [first, ...others] = new Set([...from.instancesSince(at), ...to.instancesSince(at)])
     if (first !== undefined && others.length === 0) return this.#troubles.ofDeath(first, at, end)
-    return [first ?? 0, ...others].some(instance => this.#troubles.ofLoss(instance, at, end))
+    const hasMoved = from.instancesSince(at).length > 1 || to.instancesSince(at).length > 1 // what takes the old way may need any of them
+    return (hasMoved ? instances : [first ?? 0, ...others]).some(instance => this.#troubles.ofLoss(instance, at, end))
   }
 }
 

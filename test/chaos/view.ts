@@ -31,10 +31,8 @@ export class View {
   /** What `degraded` said last. */
   redis: 'up' | 'down' | undefined
   #announced: PeerInfo | undefined
-  /** INSTANCE_ID of where it is. */
-  #instance: string | undefined
-  /** Whether it has come from another instance, and its room has not said so yet. */
-  #isNewHere = false
+  /** INSTANCE_IDs of where it is known to have been. */
+  readonly #instances = new Set<string>()
   /** Rooms that were left and may have ended with that: whether they have is told once, perhaps much later. */
   readonly #left = new Map<string, number>()
   /** The last number of each sender during this stay, and all messages ever. */
@@ -57,7 +55,7 @@ export class View {
         const { connection_id, user_id, username } = frame.data
         assert.equal(user_id, this.userId)
         this.self = { connection_id, user_id, username }
-        this.#instance = frame.data.instance_id
+        this.#instances.add(frame.data.instance_id)
         break
       }
       case 'resumed': return this.#resumed(frame)
@@ -65,7 +63,6 @@ export class View {
       case 'resynced':
         assert.equal(frame.room, this.room, 'resynced is for another room')
         this.version = frame.version
-        this.#isNewHere = false
         this.members = byId(frame.data.members)
         assert.deepEqual(this.members.get(this.#id), this.self, 'resynced does not have the member it is sent to')
         break
@@ -81,10 +78,7 @@ export class View {
         break
       case 'user_resumed':
         this.#follow(frame)
-        if (frame.data.connection_id === this.#id) {
-          assert.ok(this.#isNewHere, 'a member is told that it goes on where it was')
-          this.#isNewHere = false
-        }
+        assert.ok(frame.data.connection_id !== this.#id || this.#instances.size > 1, 'a member is told that it goes on where it was')
         assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, 'somebody unknown goes on')
         break
       case 'user_left':
@@ -120,7 +114,6 @@ export class View {
     if (this.stay !== undefined) this.stay.until = now()
     this.stay = undefined
     this.version = 0
-    this.#isNewHere = false
     this.members = new Map()
   }
 
@@ -134,8 +127,7 @@ export class View {
     others.delete(this.#id)
     assert.deepEqual([...byId(members)].toSorted(), [...others].toSorted(), 'others are there than it knew')
     this.isSentAway = false
-    this.#isNewHere = (this.#isNewHere || instance_id !== this.#instance) && room !== null
-    this.#instance = instance_id
+    this.#instances.add(instance_id)
   }
 
   #joined (frame: FrameOf<'joined'>): void {
