@@ -76,6 +76,8 @@ export class PeerMesh extends Emitter<MeshEvents> {
       }),
       client.on('data', ({ from, data }) => { this.#receive(from, data) }),
       client.on('state', ({ state }) => { if (state === 'open') this.#back() }),
+      // What was said to other instances meanwhile, or by them, is lost.
+      client.on('degraded', ({ redis }) => { if (redis === 'up') this.#back() }),
       client.on('ice_servers', () => { this.#configure() })
     ]
     if (typeof addEventListener === 'function') {

@@ -107,6 +107,52 @@ test('signals that are lost without anybody noticing are sent again after a whil
   for (const outcome of outcomes) assert.deepEqual(outcome, { at: outcome.at, offers: 1, connections: 2 })
 })
 
+test('what was lost while Redis was away is sent again once it is back', async t => {
+  const page = await openStage(t, browser)
+  const times = await page.evaluate(async () => await Promise.all(['a', 'b'].map(async cutOff => {
+    const stage = new library.Stage()
+    stage.lose = () => true
+    stage.enter('a')
+    stage.enter('b')
+    await stage.until('there is a call', () => stage.distinct('offer') > 0)
+    stage.lose = () => false
+    const start = performance.now()
+    stage.at(cutOff).tell('degraded', { redis: 'up' })
+    await stage.connected('a', 'b')
+    return Math.round(performance.now() - start)
+  })))
+  t.diagnostic(`${times.join(' and ')} ms`)
+  assert.ok(times.every(ms => ms < 2_500), 'before it would be sent again anyway')
+})
+
+test('a call that was taken and led to nothing, as its caller was said to have left, is not taken by another connection', async t => {
+  const page = await openStage(t, browser)
+  for (const [caller, other] of [['a', 'b'], ['b', 'a']] as const) {
+    const ms = await page.evaluate(async ([caller, other]) => {
+      const stage = new library.Stage()
+      const info = { connection_id: caller, user_id: caller, username: caller }
+      stage.lose = ({ from }) => from === other
+      stage.enter(caller)
+      stage.enter(other)
+      // The answer is lost; the checks of who has answered reach the caller all the same.
+      await stage.until('the caller is reached', () => stage.peer(caller, other).connection.iceConnectionState !== 'new')
+      await new Promise(resolve => setTimeout(resolve, 500))
+      const client = stage.at(other)
+      client.members.delete(caller)
+      client.tell('user_left', info)
+      stage.lose = () => false
+      const start = performance.now()
+      client.members.set(caller, info)
+      client.tell('user_joined', info)
+      stage.at(caller).tell('resynced', { room: 'stage', members: stage.at(caller).members })
+      await stage.connected(caller, other)
+      return Math.round(performance.now() - start)
+    }, [caller, other] as const)
+    t.diagnostic(`${caller} calls: ${ms} ms`)
+    assert.ok(ms < 10_000)
+  }
+})
+
 test('another connection_id of its own is another member to everybody, and all calls begin anew', async t => {
   const page = await openStage(t, browser)
   const events = await page.evaluate(async () => {
