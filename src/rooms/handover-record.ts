@@ -22,6 +22,8 @@ const schema = Type.Union([
   Type.Object({ kind: Type.Literal('ask'), request: text, key: text, seen: count, user_id: text, connection_id: text }),
   /** It cannot go on with the sender: the session is unknown, spent, over, or `elsewhere`, at the instance that asked for it before. */
   Type.Object({ kind: Type.Literal('refused'), request: text, elsewhere: Type.Optional(text) }),
+  /** The sender goes away and has ended its sessions: to the client it is as if it had died. */
+  Type.Object({ kind: Type.Literal('gone'), request: text }),
   /** It goes on with the receiver. The frames that it has missed go with it. `room`: where it is a member now, and in which life of it. */
   Type.Object({
     kind: Type.Literal('given'),

@@ -38,6 +38,8 @@ export interface Leaving {
 
 /** Holds sessions of this instance. */
 export interface SessionHolder {
+  /** Whether it has ended all, as its instance goes away. */
+  readonly isOver: boolean
   /**
    * Finishes what the client had asked for. Never rejects.
    * @param to the instance that asks
@@ -73,7 +75,7 @@ interface Refused { readonly elsewhere: string | undefined }
 export class Handovers {
   readonly #broker: Broker
   readonly #rooms: HandoverRooms
-  readonly #asked = new Map<string, { readonly connectionId: string, answer (given: Arrival | Refused): void }>()
+  readonly #asked = new Map<string, { readonly connectionId: string, answer (given: Arrival | Refused | 'gone'): void }>()
   readonly #departures = new Map<string, Departure>()
   readonly #arrivals = new Map<string, Arrival>()
   #holder: SessionHolder | undefined
@@ -91,7 +93,7 @@ export class Handovers {
 
   /**
    * Asks an instance for a session that it holds.
-   * @returns what it gave; `refused`: the client cannot go on; `gone`: the instance does not answer, it is dead, or cut off;
+   * @returns what it gave; `refused`: the client cannot go on; `gone`: the instance is dead, or cut off, or goes away;
    * `here`: it has come here by now, over another line
    */
   async fetch (instance: string, ask: SessionAsk): Promise<Arrival | 'refused' | 'gone' | 'here'> {
@@ -138,6 +140,7 @@ export class Handovers {
         return
       case 'given': return this.#given(message, frames, origin)
       case 'refused': return this.#asked.get(message.request)?.answer({ elsewhere: message.elsewhere })
+      case 'gone': return this.#asked.get(message.request)?.answer('gone')
       case 'passed': return this.#passed(message.connection_id, origin)
       case 'done': return this.#arrivals.get(message.connection_id)?.done()
       case 'aborted': return this.#end(message.connection_id)
@@ -194,7 +197,8 @@ export class Handovers {
   }
 
   #refuse (to: string, request: string, elsewhere?: string): void {
-    this.#broker.send(to, encodeMessage({ kind: 'refused', request, ...(elsewhere !== undefined && { elsewhere }) }))
+    const isGone = elsewhere === undefined && this.#holder?.isOver === true
+    this.#broker.send(to, encodeMessage(isGone ? { kind: 'gone', request } : { kind: 'refused', request, ...(elsewhere !== undefined && { elsewhere }) }))
   }
 
   #given ({ request, username, received, reached, view, room, watching }: HandoverMessage & { kind: 'given' }, missed: Frame[], from: string): void {

@@ -41,6 +41,7 @@ export class Connections {
   readonly #keptOf = new Map<string, number>()
   readonly #mostKept: number
   #onNoneKept: (() => void) | undefined
+  #isDrained = false
   #now = 0
   #last = performance.now()
   #timer: NodeJS.Timeout | undefined
@@ -53,6 +54,8 @@ export class Connections {
   /** How many are open. */
   get size (): number { return this.#open.size }
   get kept (): number { return this.#kept.size }
+  /** Whether all were sent away, and nobody is kept any more. */
+  get isDrained (): boolean { return this.#isDrained }
 
   /** ms since some moment; see above. */
   get now (): number { return this.#now }
@@ -113,6 +116,7 @@ export class Connections {
       }
     }
     deadline.abort()
+    this.#isDrained = true
     for (const connection of this.#kept.keys()) connection.end()
   }
 

@@ -38,6 +38,7 @@ export class Sessions implements SessionHolder {
 
   /** How many there are. */
   get size (): number { return this.#byId.size }
+  get isOver (): boolean { return this.#context.connections.isDrained }
 
   /**
    * A client that has asked for a session, or could not go on with the one that it showed.

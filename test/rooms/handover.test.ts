@@ -15,6 +15,7 @@ function serve ({ rooms }: Instance, peer: RecordingPeer): { ended: () => boolea
   let isOver = false
   const send = peer.send.bind(peer)
   rooms.handovers.serve({
+    isOver: false,
     giveUp: async () => isOver
       ? undefined
       : {
@@ -115,7 +116,7 @@ void describe('a hand-over', { concurrency: true }, () => {
     one.broker.passesHandover = lost('given')
     assert.equal(await two.rooms.handovers.fetch('one', ask), 'gone')
     one.broker.passesHandover = () => true
-    one.rooms.handovers.serve({ giveUp: async () => undefined })
+    one.rooms.handovers.serve({ isOver: false, giveUp: async () => undefined })
     assert.equal(await two.rooms.handovers.fetch('one', ask), 'refused')
   })
 

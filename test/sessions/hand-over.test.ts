@@ -171,6 +171,28 @@ void describe('a session at another instance', { concurrency: true }, () => {
     await Promise.all([ana.client.close(), ben.close()])
   })
 
+  void test('who comes back when the drain is over keeps its connection_id, as from the dead', async () => {
+    const leaving = await another({ DRAIN_TIMEOUT_MS: '1000', LEASE_MS: '15000' })
+    const silent = await another({ LEASE_MS: '15000' })
+    const { ana, ben } = await pair('late', leaving.wsUrl, silent.wsUrl)
+    const late = await SessionClient.open(leaving.wsUrl, 'late-late')
+    await late.client.join('late')
+    await ana.client.next('user_joined')
+    const { id } = late
+    silent.signal('SIGSTOP') // it does not say that it knows where ana is: so the other stays to forward what it says
+    try {
+      const ended = leaving.stop()
+      await Promise.all([ana.client.closed, late.client.closed])
+      await ana.resume(at(2))
+      await ana.client.next('user_left')
+      assert.equal((await late.startAnew(at(2))).connection_id, id)
+      assert.deepEqual(await ended, { code: 0, signal: null })
+    } finally {
+      silent.signal('SIGCONT')
+    }
+    await Promise.all([ana.client.close(), late.client.close(), ben.close()])
+  })
+
   void test('an instance that is frozen: the client goes on elsewhere, and nobody sees it leave when the other wakes up', async () => {
     const frozen = await another({ LEASE_MS: '15000' }) // or it is taken for dead before its client has given it up
     const { ana, ben } = await pair('frozen', frozen.wsUrl)
