@@ -337,7 +337,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   #later (name: TimerName, ms: number, what: () => void): void {
     this.#clear(name)
-    this.#timers[name] = setTimeout(what, ms)
+    if (this.state !== 'closed') this.#timers[name] = setTimeout(what, ms) // a listener may have closed it just now
   }
 
   #clear (name: TimerName): void {

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { Emitter } from '../../../src/client/emitter.ts'
+import { PeerMesh, type SignalingClient, type SignalingEvents } from '../../../src/client/index.ts'
+
+const BEN = { connection_id: 'a', user_id: 'ben', username: 'Ben' }
+
+/** As much of a connection as a pair needs that never connects. */
+class Unconnected extends EventTarget {
+  static made: Unconnected[] = []
+  connectionState = 'new'
+  signalingState = 'stable'
+  restarts = 0
+  constructor () {
+    super()
+    Unconnected.made.push(this)
+  }
+
+  createDataChannel (): object { return new EventTarget() }
+  setConfiguration (): void {}
+  restartIce (): void { this.restarts++ }
+  async getStats (): Promise<Map<string, object>> { return await Promise.resolve(new Map()) }
+  close (): void { this.signalingState = this.connectionState = 'closed' }
+  becomes (state: string): void {
+    this.connectionState = state
+    this.dispatchEvent(new Event('connectionstatechange'))
+  }
+}
+
+class Client extends Emitter<SignalingEvents> {
+  readonly state = 'open'
+  readonly room = 'tea'
+  readonly connectionId = 'b'
+  readonly members = new Map([[BEN.connection_id, BEN]])
+  readonly iceServers = []
+  send (): boolean { return true }
+  report (): void {}
+  tell<E extends keyof SignalingEvents> (event: E, detail: SignalingEvents[E]): void { this.emit(event, detail) }
+}
+
+function meshFor (t: TestContext): { mesh: PeerMesh, client: Client, states: string[] } {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  Unconnected.made = []
+  const client = new Client()
+  const mesh = new PeerMesh(client as unknown as SignalingClient, { RTCPeerConnection: Unconnected as unknown as typeof RTCPeerConnection })
+  const states: string[] = []
+  mesh.on('state', ({ state }) => { states.push(state) })
+  return { mesh, client, states }
+}
+
+test('a mesh that is closed when a call fails tries nothing any more', t => {
+  const { mesh, states } = meshFor(t)
+  mesh.on('state', ({ state }) => { if (state === 'failed') mesh.close() })
+  t.mock.timers.tick(20_000)
+  const restart = t.mock.method(globalThis, 'setTimeout')
+  t.mock.timers.tick(120_000)
+  assert.equal(restart.mock.callCount(), 0)
+  assert.deepEqual(states, ['failed', 'closed'])
+})
+
+test('a mesh that is closed when a path is lost stays closed', t => {
+  const { mesh, states } = meshFor(t)
+  mesh.on('state', ({ state }) => { if (state === 'reconnecting') mesh.close() })
+  Unconnected.made[0]?.becomes('connected')
+  Unconnected.made[0]?.becomes('failed')
+  t.mock.timers.tick(120_000)
+  assert.deepEqual(states, ['connected', 'reconnecting', 'closed'])
+})
