@@ -187,7 +187,8 @@ export class PeerMesh extends Emitter<MeshEvents> {
   }
 
   /** @param calling makes the first offer: the one who was here first does, as others than this library expect it */
-  #connect (info: PeerInfo, calling: boolean): Pair {
+  #connect (info: PeerInfo, calling: boolean): Pair | undefined {
+    if (this.#offs.length === 0) return undefined // a listener has closed the mesh just now
     const id = info.connection_id
     this.#gone.delete(id)
     const { RTCPeerConnection = globalThis.RTCPeerConnection, receive = [], report = true } = this.#options
@@ -207,8 +208,8 @@ export class PeerMesh extends Emitter<MeshEvents> {
       renew: signal => {
         pair.close()
         const next = this.#connect(info, false)
-        next.receive(signal)
-        if (leading) next.call()
+        next?.receive(signal)
+        if (leading) next?.call()
       },
       closed: () => {
         this.#pairs.delete(id)

@@ -66,3 +66,11 @@ test('a mesh that is closed when a path is lost stays closed', t => {
   t.mock.timers.tick(120_000)
   assert.deepEqual(states, ['connected', 'reconnecting', 'closed'])
 })
+
+test('a mesh that is closed when a member goes connects with nobody any more', t => {
+  const { mesh, client } = meshFor(t)
+  mesh.on('left', () => { mesh.close() })
+  client.tell('resynced', { room: 'tea', members: new Map([['c', { ...BEN, connection_id: 'c' }]]) })
+  assert.deepEqual(Unconnected.made.map(({ connectionState }) => connectionState), ['closed'])
+  assert.equal(mesh.peers.size, 0)
+})
