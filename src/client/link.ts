@@ -78,6 +78,7 @@ export class Link {
 
   /** The server has said welcome. @param intervalMs between its pings */
   up (intervalMs: number): void {
+    if (this.#socket === undefined) return // whoever heard of the welcome has ended it
     clearTimeout(this.#timer)
     this.#upAt = Date.now()
     this.#wasUp = true
