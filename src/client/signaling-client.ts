@@ -187,8 +187,8 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     const why = error ?? new SignalingError('closed', cause)
     this.#outbox.end(why)
     for (const { reject } of this.#openers.splice(0)) reject(why)
-    this.#view.exit('closed')
     this.#setState('closed', cause, error && { error })
+    this.#view.exit('closed') // last: who comes back from within a listener must not be overruled
   }
 
   #setState (state: SignalingState, cause: string, more: { retryInMs?: number, error?: SignalingError } = {}): void {

@@ -24,3 +24,20 @@ test('a client that is closed when it hears that it has left, by a welcome, does
   assert.equal(ada.client.state, 'closed')
   assert.equal(server.attempts.length, 2)
 })
+
+test('a client that joins again when it has left, as the server closed the connection for good, is open again', async t => {
+  const server = await ScriptedServer.start(t)
+  const ada = clientFor(t, server.url, 'ada')
+  const joined = ada.client.join('tea')
+  const line = await server.next()
+  line.welcome()
+  await line.letIn()
+  await joined
+  const again = new Promise((resolve, reject) => { ada.client.once('left', () => { ada.client.join('tea').then(resolve, reject) }) })
+  line.close(4409)
+  const other = await server.next()
+  other.welcome()
+  await other.letIn()
+  await again
+  assert.equal(ada.client.state, 'open')
+})
