@@ -190,6 +190,7 @@ export class Handovers {
     const message: HandoverMessage = { kind: 'given', request, username, received, reached, watching: this.#rooms.isWatching(peer), view: view ?? null, room: life ?? null }
     const isSent = this.#broker.send(to, encodeMessage(message, missed))
     if (!isSent || life === undefined) return leaving.end()
+    this.#end(connectionId) // it was here before, and that departure has had no end yet
     const timer = setTimeout(() => { this.#end(connectionId) }, FORWARD_MS)
     const passed = new Set<string>()
     if (peer.seat !== undefined) peer.seat.passesOver = passed

@@ -110,6 +110,26 @@ void describe('a hand-over', { concurrency: true }, () => {
     assert.deepEqual((await cluster.store.snapshot('r'))?.members.map(({ connection_id: id }) => id), ['b', 'c'])
   })
 
+  void test('who goes on elsewhere once more before that is all told leaves nothing of the first time behind', async t => {
+    const { one, two, three, place } = await create(t)
+    for (const { broker } of [two, three]) broker.passesHandover = lost('passed')
+    const there = new RecordingPeer('a')
+    const first = await fetched(two, 'one')
+    assert.equal(await first.settle(there), true)
+    first.begin()
+    await first.finished
+    const { ended } = serve(two, there)
+    const back = await fetched(one, 'two')
+    const here = new RecordingPeer('a')
+    assert.equal(await back.settle(here), true)
+    back.begin()
+    await back.finished
+    assert.equal(ended() || place.ended(), false, 'both go on forwarding')
+    const last = serve(one, here)
+    await fetched(three, 'one')
+    assert.deepEqual([place.ended(), last.ended()], [true, false])
+  })
+
   void test('an instance that is not there is gone at once, and one that does not answer after two seconds', async t => {
     const { two, one } = await create(t)
     assert.equal(await two.rooms.handovers.fetch('nobody', ask), 'gone')
