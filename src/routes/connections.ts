@@ -42,6 +42,7 @@ export class Connections {
   readonly #mostKept: number
   #onNoneKept: (() => void) | undefined
   #isDrained = false
+  #isDraining = false
   #now = 0
   #last = performance.now()
   #timer: NodeJS.Timeout | undefined
@@ -64,6 +65,7 @@ export class Connections {
     this.#unkeep(connection)
     this.#open.add(connection)
     this.#timer ??= setInterval(() => { this.#sweep() }, SWEEP_MS).unref()
+    if (this.#isDraining) void connection.goAway('restart', RECONNECT_AFTER_MS) // its session was on its way here: nobody else ends its socket
   }
 
   /** A line has ended, and its client may come back within this time. Then it is over, or at once where too many are kept for its user. */
@@ -94,6 +96,7 @@ export class Connections {
    * @param othersServe whether a client can go on elsewhere: then those that may are waited for, as this instance hands them over
    */
   async drain (limitMs: number, othersServe = false): Promise<void> {
+    this.#isDraining = true
     const leaving = [...this.#open]
     const wantedMs = leaving.length * DRAIN_PACE_MS
     const turnsMs = Math.min(wantedMs, limitMs / 2)

@@ -69,3 +69,13 @@ void test('nobody is waited for when all have gone by themselves', async () => {
   const took = performance.now() - start
   assert.ok(took < 3000, `it took ${took} ms`)
 })
+
+void test('a client whose session was on its way here is sent on as soon as it is there', async () => {
+  const connections = new Connections()
+  const told: string[] = []
+  const late: Tended = { beat: () => {}, send: () => {}, goAway: async reason => { told.push(reason) }, terminate: () => {}, end: () => {} }
+  await connections.drain(100)
+  connections.add(late)
+  connections.delete(late)
+  assert.deepEqual(told, ['restart'])
+})
