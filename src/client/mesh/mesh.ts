@@ -48,6 +48,8 @@ export class PeerMesh extends Emitter<MeshEvents> {
   readonly #tracks = new Map<MediaStreamTrack, MediaStream[]>()
   /** Members that are in the room and have said goodbye. */
   readonly #gone = new Set<string>()
+  /** Calls that were taken and led to nothing, by their members. @see PairLinkOptions.taken */
+  readonly #taken = new Map<string, number>()
   #offs: Array<() => void>
   #self = ''
   #crowded = false
@@ -141,6 +143,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
   #exit (bye = false): void {
     for (const pair of this.#pairs.values()) pair.close(bye)
     this.#gone.clear()
+    this.#taken.clear()
     this.#crowded = false
   }
 
@@ -198,6 +201,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
       leading,
       calling,
       birth: birth(),
+      taken: this.#taken.get(id) ?? 0,
       connection: new RTCPeerConnection(this.#configuration()),
       tracks: this.#tracks,
       receive,
@@ -213,6 +217,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
       },
       closed: () => {
         this.#pairs.delete(id)
+        if (pair.taken > 0) this.#taken.set(id, pair.taken)
         this.emit('left', pair)
       }
     })

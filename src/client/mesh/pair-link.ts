@@ -19,6 +19,8 @@ export interface LinkHeader {
   ack: number
   /** Something after `ack` is missing: send it again at once. */
   gap?: true
+  /** An earlier connection of the following side's has taken the first offer of this life: no other one can. */
+  taken?: true
 }
 
 export type LinkedSignal = Signal & { link?: LinkHeader }
@@ -37,6 +39,11 @@ export interface PairLinkOptions {
   calling: boolean
   /** Larger than any that this side had before: the life, or the name of the following side's connection. */
   birth: number
+  /**
+   * The other side's first offer that an earlier connection of this side has taken, by its life or its `by`; 0: none. That
+   * one's checks and its DTLS may have reached the caller, answered or not, and a second one's would get nowhere.
+   */
+  taken: number
   /** Hands it to the server if it can; what is lost on the way is sent again. */
   transmit (signal: LinkedSignal): void
   /** What came from the other side: each signal once, in the order sent. */
@@ -80,6 +87,12 @@ export class PairLink {
 
   /** The other side has answered, or has begun. */
   get heard (): boolean { return this.#plain || this.#received > 0 || this.#other !== 0 }
+
+  /** @see PairLinkOptions.taken */
+  get taken (): number {
+    if (this.#received === 0) return this.#options.taken
+    return this.#options.leading ? this.#other : this.#life
+  }
 
   /** Another client than this library is on the other side. */
   get plain (): boolean { return this.#plain }
@@ -133,9 +146,9 @@ export class PairLink {
     return type === 'offer' && this.#calling && !this.#options.leading
   }
 
-  #leads ({ life, by = 0, ack }: LinkHeader, signal: LinkedSignal): boolean {
+  #leads ({ life, by = 0, ack, taken }: LinkHeader, signal: LinkedSignal): boolean {
     if (by < this.#other) return false
-    if (this.#other !== 0 && this.#other !== by) {
+    if ((this.#other !== 0 && this.#other !== by) || (taken === true && life === this.#life)) {
       this.#options.renew(signal)
       return false
     }
@@ -149,6 +162,7 @@ export class PairLink {
       this.#again()
       return false
     }
+    if (life === 0 && by <= this.#options.taken) return false // it is this side's turn to call
     // Who has had nothing may yet begin anew without a call.
     if (ack > 0 || life === 0) this.#other = by
     return true
@@ -165,9 +179,10 @@ export class PairLink {
     if (life > this.#life) this.#early = 0
     this.#life = life
     const isOurs = by === undefined || by === this.#options.birth
+    const isTaken = life <= this.#options.taken
     // So that the leading side sees whom it has met: there was another one of ours, or we have had nothing of this life.
-    if (!isOurs || (isFresh && seq === 0)) this.#acknowledge()
-    return isOurs
+    if (!isOurs || isTaken || (isFresh && seq === 0)) this.#acknowledge(isTaken ? { taken: true } : {})
+    return isOurs && !isTaken
   }
 
   #take ({ seq, ack, gap }: LinkHeader, signal: Signal): void {
@@ -184,7 +199,7 @@ export class PairLink {
     if (seq > this.#received + 1) {
       const isNext = this.#early !== 0 && seq > this.#early
       this.#early = seq
-      if (!isNext) this.#acknowledge(true)
+      if (!isNext) this.#acknowledge({ gap: true })
       return
     }
     this.#early = 0
@@ -194,8 +209,8 @@ export class PairLink {
     this.#options.deliver(signal)
   }
 
-  #acknowledge (gap = false): void {
-    this.#transmit({ type: 'ack' }, 0, gap)
+  #acknowledge (more: Pick<LinkHeader, 'gap' | 'taken'> = {}): void {
+    this.#transmit({ type: 'ack' }, 0, more)
   }
 
   #again (): void {
@@ -220,7 +235,7 @@ export class PairLink {
     this.#rearm()
   }
 
-  #transmit (signal: Signal, seq = 0, gap = false): void {
+  #transmit (signal: Signal, seq = 0, more: Pick<LinkHeader, 'gap' | 'taken'> = {}): void {
     if (this.#plain) return this.#options.transmit(signal)
     const { leading, birth, transmit } = this.#options
     const by = leading ? this.#other : birth
@@ -234,7 +249,7 @@ export class PairLink {
         ...(by !== 0 && { by }),
         seq,
         ack: this.#received,
-        ...(gap && { gap })
+        ...more
       }
     })
   }

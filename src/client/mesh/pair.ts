@@ -32,6 +32,8 @@ export interface PairOptions {
   /** This side makes the first offer. */
   calling: boolean
   birth: number
+  /** @see PairLinkOptions.taken */
+  taken: number
   connection: RTCPeerConnection
   tracks: ReadonlyMap<MediaStreamTrack, MediaStream[]>
   /** The kinds that the first offer asks for although nothing is sent. */
@@ -68,12 +70,13 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   constructor (options: PairOptions) {
     super()
-    const { connection, leading, calling, birth, renew, tracks } = this.#options = options
+    const { connection, leading, calling, birth, taken, renew, tracks } = this.#options = options
     this.connection = connection
     this.#link = new PairLink({
       leading,
       calling,
       birth,
+      taken,
       renew,
       transmit: signal => { if (options.online()) options.send(signal) },
       deliver: signal => { this.#deliver(signal) }
@@ -106,6 +109,8 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   get id (): string { return this.#options.info.connection_id }
   get info (): PeerInfo { return this.#options.info }
+  /** What only this connection of this side can take; 0 once it has led to something. @see PairLinkOptions.taken */
+  get taken (): number { return this.#setupMs === undefined ? this.#link.taken : 0 }
   get streams (): MediaStream[] { return [...this.#streams] }
   get stream (): MediaStream | undefined { return this.streams[0] }
 

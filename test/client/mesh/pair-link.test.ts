@@ -19,6 +19,8 @@ class Side {
   sent: string[] = []
   got: string[] = []
   links = 0
+  /** Calls that were taken, by whichever link. */
+  readonly taken: string[] = []
   #calling = false
 
   constructor (leading: boolean, wire: LinkedSignal[], calling: boolean) {
@@ -38,10 +40,13 @@ class Side {
       leading,
       calling,
       birth: ++births,
+      taken: this.link?.taken ?? 0,
       transmit: signal => { this.#wire.push(signal) },
       deliver: signal => {
         this.got.push(textOf(signal))
-        if (signal.type === 'offer') this.say('answer')
+        if (signal.type !== 'offer') return
+        this.taken.push(signal.sdp)
+        this.say('answer')
       },
       renew: signal => {
         this.begin(false)
@@ -174,6 +179,7 @@ test('sides that begin anew at any time end up in one life, of which nothing is 
     const times = all.filter(([step]) => step === 'anew').length
     const more = scene.leading.links + scene.following.links - links
     assert.ok(more <= 2 * times + 3, `${more} new connections`)
+    for (const { taken } of [scene.leading, scene.following]) assert.equal(new Set(taken).size, taken.length, 'a call was taken by two connections')
   }), { numRuns: 1_000 })
 })
 
