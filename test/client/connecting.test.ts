@@ -189,6 +189,20 @@ await suite('connecting to a server', { concurrency: true }, async () => {
     assert.equal(client.room, 'r')
   })
 
+  await test('close while the token is fetched: nothing is opened', async t => {
+    const scripted = await ScriptedServer.start(t)
+    let give: (token: string) => void = () => {}
+    const { client } = clientFor(t, scripted.url, 'x', { token: async () => await new Promise<string>(resolve => { give = resolve }) })
+    const connected = client.connect()
+    client.close()
+    await assert.rejects(connected, { code: 'closed' })
+    give(tokenFor('x'))
+    const other = clientFor(t, scripted.url, 'y').client.connect()
+    ;(await scripted.next()).welcome()
+    await other
+    assert.equal(scripted.attempts.length, 1)
+  })
+
   await test('without a WebSocket or a place to connect to, there is no client', () => {
     assert.throws(() => new SignalingClient({ token: 'x', WebSocket }), /tell where the server is/)
     assert.throws(() => new SignalingClient({ url: 'no url', token: 'x', WebSocket }), TypeError)

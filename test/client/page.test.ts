@@ -86,8 +86,10 @@ test('offline: no attempt before it is online again, or a long time has passed',
   tell('offline')
   line.terminate()
   assert.equal((await ada.state('reconnecting')).retryInMs, 60_000)
+  server.isOpen = false
   tell('online')
-  await server.next()
+  const { retryInMs = 60_000 } = await ada.state('reconnecting')
+  assert.ok(retryInMs < 2, 'from now on as ever')
 })
 
 test('a page that is put aside leaves, and is back in its room when it is shown again', async t => {

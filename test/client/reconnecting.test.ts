@@ -60,6 +60,25 @@ await suite('a connection that is lost, without a session', { concurrency: true 
     assert.equal((await ada.next('joined', ({ rejoined }) => rejoined)).room, 'hole')
   })
 
+  await test('in silence, with a session: what the old line still brings in the end counts no more', async t => {
+    const { proxy, url } = await proxied(t)
+    const ada = clientFor(t, url, 'ada')
+    const bob = clientFor(t, server.url, 'bob')
+    await ada.client.join('late')
+    await bob.client.join('late')
+    await ada.next('user_joined')
+    proxy.blackhole(() => true)
+    bob.client.send('into the silence')
+    await ada.next('resumed')
+    assert.equal((await ada.next('data')).data, 'into the silence')
+    await proxy.heal()
+    bob.client.send('after it')
+    assert.equal((await ada.next('data')).data, 'after it')
+    const pongs = ada.frames.length
+    await until('the old line is over', async () => proxy.links().length === 1 && ada.frames.length > pongs)
+    assert.equal(ada.all('data').length, 2)
+  })
+
   await test('while the room fills up: the way back is refused, and told', async t => {
     const { proxy, url } = await proxied(t)
     const ada = clientFor(t, url, 'ada', { resume: false })
@@ -158,6 +177,39 @@ await suite('what the server says when it closes', async () => {
 })
 
 await suite('the pauses between attempts', async () => {
+  await test('a time that the server asked for counts once', async t => {
+    const server = await ScriptedServer.start(t)
+    const recorded = clientFor(t, server.url, 'ada', { backoffMs: 1 })
+    void recorded.client.connect().catch(() => {})
+    const first = await server.next()
+    first.welcome()
+    first.send({ type: 'goaway', data: { reason: 'restart', reconnect_after_ms: 50 } })
+    first.terminate()
+    assert.ok(((await recorded.state('reconnecting')).retryInMs ?? 0) >= 50)
+    const second = await server.next()
+    second.welcome()
+    await recorded.state('open')
+    second.terminate()
+    assert.ok(((await recorded.state('reconnecting')).retryInMs ?? 50) < 50)
+  })
+
+  await test('a strange answer to one who was in before is that of a proxy whose server is away', async t => {
+    const server = await ScriptedServer.start(t)
+    const recorded = clientFor(t, server.url, 'ada', { backoffMs: 1 })
+    void recorded.client.connect().catch(() => {})
+    const line = await server.next()
+    line.welcome()
+    await recorded.state('open')
+    server.isOpen = false
+    server.answer = response => { response.writeHead(404).end() }
+    line.terminate()
+    const { state } = await recorded.next('state', ({ cause }) => cause.includes('answers 404'))
+    assert.equal(state, 'reconnecting')
+    server.isOpen = true
+    ;(await server.next()).welcome()
+    await recorded.state('open')
+  })
+
   await test('grow up to twice as long each time, up to a limit, with chance in them', async t => {
     const server = await ScriptedServer.start(t)
     server.isOpen = false

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import type { Resumed, ServerMessage } from '../../src/protocol/messages.ts'
+import { tokenFor } from '../harness/token.ts'
 import { clientFor, type Recorded } from './recorded.ts'
 import { ScriptedServer, type Scripted } from './scripted-server.ts'
 
@@ -232,6 +233,37 @@ test('it was about to leave, or had left: it does not join again', async t => {
   assert.deepEqual(third.frames.map(({ type }) => type), ['report'])
 })
 
+test('a join and a leave behind it are made again, in this order', async t => {
+  const { server, ada, line } = await inRoom(t)
+  const done = Promise.all([ada.client.join('next'), ada.client.leave(), ada.client.unwatch()])
+  await line.next('unwatch')
+  const back = await next(server, line)
+  back.welcome()
+  assert.equal((await back.letIn()).room, 'tea')
+  assert.equal((await back.letIn()).room, 'next')
+  const { id = 0 } = await back.next('leave')
+  const { id: unwatch = 0 } = await back.next('unwatch')
+  back.send({ type: 'left', data: { room: 'next' }, id }, { type: 'unwatched', id: unwatch })
+  await done
+})
+
+test('a token under way is not sent again: the connection that came has a newer one', async t => {
+  const server = await ScriptedServer.start(t)
+  const ada = clientFor(t, server.url, 'ada', { backoffMs: 10, token: () => tokenFor('ada', { exp: Date.now() / 1000 + 1 }) })
+  const joined = ada.client.join('tea')
+  const line = await server.next()
+  line.welcome({ session: 's1', resume_window_ms: 10_000 })
+  await line.letIn()
+  await joined
+  await line.next('refresh')
+  ada.client.send('behind it')
+  const back = await next(server, line)
+  back.send(resumed())
+  await back.next('data')
+  assert.deepEqual(back.frames.map(({ type }) => type), ['data'])
+  assert.deepEqual(ada.all('error'), [])
+})
+
 test('who was watching, watches again', async t => {
   const { server, ada, line } = await inRoom(t)
   const watching = ada.client.watch()
@@ -241,7 +273,17 @@ test('who was watching, watches again', async t => {
   const back = await next(server, line)
   back.welcome()
   await back.letIn()
-  await back.next('watch')
+  const { id: again = 0 } = await back.next('watch')
+  back.send({ type: 'watching', id: again })
+  const unwatching = ada.client.unwatch()
+  await back.next('unwatch')
+  const third = await next(server, back)
+  third.welcome()
+  await third.letIn()
+  const { id: last = 0 } = await third.next('unwatch')
+  third.send({ type: 'unwatched', id: last })
+  await unwatching
+  assert.deepEqual(third.frames.map(({ type }) => type), ['join', 'unwatch'])
 })
 
 test('the way back is barred for a moment: it tries again, and is open no sooner', async t => {
@@ -251,10 +293,16 @@ test('the way back is barred for a moment: it tries again, and is open no sooner
   const { id = 0 } = await back.next('join')
   back.send({ type: 'error', code: 'unavailable', error: 'The server cannot do this at the moment', id })
   assert.equal((await ada.next('state', ({ cause }) => cause === 'The server cannot do this at the moment')).state, 'reconnecting')
-  const third = await next(server, back) // even when it is lost once more meanwhile
-  third.welcome()
+  t.mock.method(Math, 'random', () => 1)
+  const { id: again = 0 } = await back.next('join')
+  back.send({ type: 'error', code: 'unavailable', error: 'still not', id: again })
+  await ada.next('state', ({ cause, retryInMs }) => cause === 'still not' && retryInMs === 40)
+  const third = await next(server, back) // it is lost once more meanwhile
+  third.welcome({ ping_interval_ms: 200 })
   await third.letIn()
   await ada.state('open')
+  await third.next('ping')
+  assert.deepEqual(third.frames.map(({ type }) => type), ['join', 'ping'], 'one way back at a time')
   assert.deepEqual(ada.all('error'), [])
 })
 
@@ -304,6 +352,21 @@ test('a listener may close, or leave, whatever it hears', async t => {
   assert.equal(await back.closed, 1000)
   assert.equal(ada.client.state, 'closed')
   assert.equal(ada.client.send('x'), false)
+  ada.client.once('state', () => { ada.client.once('state', () => { ada.client.close() }) })
+  const connecting = ada.client.connect()
+  ;(await server.next()).welcome()
+  await assert.rejects(connecting, { code: 'closed' })
+  assert.equal(ada.client.state, 'closed')
+  assert.equal(ada.client.send('x'), false)
+  const anew = ada.client.join('tea')
+  assert.equal(ada.client.send('behind the join'), true)
+  const fresh = await server.next()
+  fresh.welcome()
+  await fresh.letIn()
+  await anew
+  assert.equal((await fresh.next('data')).data, 'behind the join')
+  ada.client.close()
+
   ada.client.once('joined', () => { ada.client.close() })
   const joining = ada.client.join('tea')
   const third = await server.next()

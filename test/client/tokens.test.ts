@@ -67,9 +67,17 @@ await suite('a token that ends', { concurrency: true }, async () => {
   })
 })
 
+/** Promise.withResolvers, which Node 20 has not. */
+function withResolvers<T> (): { promise: Promise<T>, resolve: (value: T) => void, reject: (error: Error) => void } {
+  let settle: { resolve: (value: T) => void, reject: (error: Error) => void } | undefined
+  const promise = new Promise<T>((resolve, reject) => { settle = { resolve, reject } })
+  if (settle === undefined) throw new Error('a promise calls back at once')
+  return { promise, ...settle }
+}
+
 await suite('when the next token is due', async () => {
   /** What is asked for until some time has passed. */
-  function renewing (t: TestContext, source: () => string, first = source()): { refreshed: string[], failed: unknown[], pass: (ms: number) => Promise<void>, tokens: Tokens } {
+  function renewing (t: TestContext, source: () => string | Promise<string>, first = String(source())): { refreshed: string[], failed: unknown[], pass: (ms: number) => Promise<void>, tokens: Tokens } {
     const tokens = new Tokens(source)
     const refreshed: string[] = []
     const failed: unknown[] = []
@@ -135,6 +143,20 @@ await suite('when the next token is due', async () => {
     assert.equal(refreshed.length, 0)
     await pass(1)
     assert.equal(refreshed.length, 1)
+  })
+
+  await test('what comes of it after the end concerns nobody', async t => {
+    begin(t)
+    for (const [settle, expected] of [['resolve', []], ['reject', []]] as const) {
+      const pending = withResolvers<string>()
+      const { refreshed, failed, pass, tokens } = renewing(t, async () => await pending.promise, tokenFor('x'))
+      await pass(59 * MINUTE)
+      tokens.stop()
+      if (settle === 'resolve') pending.resolve(tokenFor('x'))
+      else pending.reject(new Error('late'))
+      await pass(1)
+      assert.deepEqual([refreshed, failed], [expected, expected])
+    }
   })
 
   await test('a function that never answers fails after a while', async t => {
