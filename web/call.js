@@ -1,23 +1,19 @@
-import { PeerMesh, SignalingClient } from './client/index.js'
+import { SignalingClient } from './client/index.js'
+import { Others } from './others.js'
 import { fetchToken } from './token.js'
-
-/** Of a chat line that somebody else sent; this page's own field takes no more either. */
-const CHAT_LIMIT = 2_000
-/** How often each connection is asked for its round trip. Browsers measure it about as often. */
-const ROUND_TRIP_MS = 3_000
 
 /** @param {string} text */
 const sentence = (text) => /[.!?]$/.test(text) ? text : `${text}.`
 
-/** What a person does here: enters a room, sees, hears and writes to the others, leaves. */
+/** A person's stay on the server: connects, joins, comes back, leaves. */
 export class Call {
   /** The room the person is in, or is on the way back to. */
   room = null
   /** A join is under way. */
   busy = false
+  /** @type {Others | null} Null where there is no room, not even one to come. */
+  others = null
   #client
-  /** A mesh for each stay in a room. */
-  #mesh = null
   #local
   #on
   #username = ''
@@ -26,12 +22,6 @@ export class Call {
   #wasRefused = false
   /** Until the server has said so, the client is in its old room. */
   #leaving = Promise.resolve()
-  #timer
-  /** What is known of each peer besides what it says itself. */
-  #extras = new WeakMap()
-  /** Whom the server does not see any more, and who is heard all the same. */
-  #away = new Set()
-  #limit = Infinity
 
   /**
    * @param {object} options
@@ -46,8 +36,8 @@ export class Call {
    *   back, a passing one goes by itself
    * @param {(text: string) => void} options.on.news something happened in the room
    * @param {(direction: 'in' | 'out' | 'here', frame: object) => void} options.on.event for the log
-   * @param {() => void} options.on.people `others` changed
-   * @param {(id: string) => void} options.on.peer what `way` and `view` tell of one of them
+   * @param {() => void} options.on.people who is in the room changed
+   * @param {(id: string) => void} options.on.peer what is known of one of the others
    * @param {(name: string, text: string) => void} options.on.chat
    */
   constructor ({ base, userId, local, on }) {
@@ -70,46 +60,7 @@ export class Call {
   }
 
   get instance () {
-    return this.state === 'in-room' || this.state === 'open' ? this.#client.instanceId : ''
-  }
-
-  /** @returns {{ id: string, name: string }[]} all who are seen or heard here */
-  get others () {
-    if (this.#mesh === null) return []
-    const away = [...this.#away].filter((id) => !this.#client.members.has(id))
-    return [...this.#client.members.keys(), ...away].map((id) => ({ id, name: this.nameOf(id) }))
-  }
-
-  /** @returns {number} how many others are good for such a call, where there are more; else 0 */
-  get exceeds () {
-    return this.others.length > this.#limit ? this.#limit : 0
-  }
-
-  /** @param {string} id a connection_id */
-  nameOf (id) {
-    return this.#client.members.get(id)?.username ?? this.#mesh?.peers.get(id)?.info.username ?? id.slice(0, 8)
-  }
-
-  /**
-   * @param {string} id
-   * @returns {import('./words.js').Way}
-   */
-  way (id) {
-    const peer = this.#mesh?.peers.get(id)
-    if (peer === undefined) return { state: 'closed' }
-    const { rtt, cause } = this.#extra(peer)
-    return { state: peer.state, path: peer.path, rtt, cause, away: this.#away.has(id) }
-  }
-
-  /**
-   * @param {string} id
-   * @returns {{ stream: MediaStream | null, video: boolean, audio: boolean }}
-   */
-  view (id) {
-    const peer = this.#mesh?.peers.get(id)
-    const stream = peer?.stream ?? null
-    const { video, audio } = peer === undefined ? {} : this.#extra(peer)
-    return { stream, audio: audio !== false, video: video !== false && stream?.getVideoTracks().some(({ readyState }) => readyState === 'live') === true }
+    return this.#client.state === 'open' ? this.#client.instanceId : ''
   }
 
   /**
@@ -127,14 +78,13 @@ export class Call {
     try {
       await Promise.all([this.#client.connect(), this.#leaving, ready])
       if (run !== this.#run) return
-      // Before the join: who is there first calls who comes, and a mesh has to see who that is.
-      this.#mesh = this.#makeMesh()
+      this.others = new Others({ client: this.#client, local: this.#local, on: { ...this.#on, here: (...line) => { this.#here(...line) } } })
       await this.#client.join(room)
     } catch (error) {
       if (run !== this.#run) return
+      this.#exit()
       // What ends the connection is told with it.
       if (this.#client.state !== 'closed') this.#on.note(`${error.message} (${error.code})`)
-      this.#exit()
     }
   }
 
@@ -152,31 +102,6 @@ export class Call {
     this.#client.disband().catch((error) => { this.#refused(error) })
   }
 
-  /**
-   * Goes from browser to browser; by way of the server to whom there is no open channel (yet).
-   * @param {string} text for all others
-   */
-  chat (text) {
-    const message = { type: 'chat', text }
-    for (const { id } of this.others) {
-      if (this.#mesh.peers.get(id)?.send(JSON.stringify(message)) !== true) this.#client.send(message, id)
-    }
-  }
-
-  /**
-   * @param {MediaStreamTrack} track came, went, or was muted
-   * @param {boolean} isSent
-   */
-  setTrack (track, isSent) {
-    if (isSent) this.#mesh?.addTrack(track, this.#local.stream)
-    else this.#mesh?.removeTrack(track)
-    this.#mesh?.send(this.#media)
-  }
-
-  get #media () {
-    return JSON.stringify({ type: 'media', ...this.#local.sending })
-  }
-
   #listen () {
     const client = this.#client
     client.on('frame', ({ direction, frame }) => {
@@ -189,21 +114,12 @@ export class Call {
     client.on('resumed', () => {
       if (this.room !== null) this.#on.news(`You are back in ${this.room}, and nobody saw you leave`)
     })
-    client.on('left', ({ room, reason }) => { if (room === this.room) this.#left(reason) })
-    client.on('resynced', () => { this.#on.people() })
-    client.on('user_resumed', () => { this.#on.people() })
-    client.on('user_joined', ({ connection_id: id, username }) => {
-      this.#on.people()
-      this.#on.news(this.#away.delete(id) ? `${username} is back` : `${username} joined`)
+    client.on('left', ({ room, reason }) => {
+      if (room !== this.room) return
+      this.#exit()
+      if (reason === 'user_requested') this.#on.note(`The room ${room} was disbanded.`)
+      if (reason === 'gone') this.#on.note(`The server does not have you in ${room} any more.`)
     })
-    // After the mesh, which may have hung up by then: who leaves on purpose says so before.
-    client.on('user_left', ({ connection_id: id, username }) => queueMicrotask(() => {
-      const isHeard = this.#mesh?.peers.get(id)?.state === 'connected'
-      if (isHeard) this.#away.add(id)
-      this.#on.people()
-      this.#on.news(isHeard ? `The server has lost sight of ${username}` : `${username} left`)
-    }))
-    client.on('data', ({ from, data }) => { this.#heard(from.connection_id, data) })
     client.on('room_disbanded', ({ room, reason }) => {
       this.#on.news(`The room ${room} is closed: ${reason === 'last_member_left' ? 'its last member left' : 'it was disbanded'}`)
     })
@@ -218,8 +134,7 @@ export class Call {
     if (retryInMs !== undefined) this.#here('lost', cause)
     if (error !== undefined) this.#here('closed', cause)
     const why = sentence(navigator.onLine ? cause : 'This device is offline')
-    const calls = this.#mesh?.peers.size > 0 ? 'Calls go on, and the' : 'The'
-    if (state === 'reconnecting') this.#on.trouble(`${why} ${calls} page comes back by itself.`)
+    if (state === 'reconnecting') this.#on.trouble(`${why} ${this.others?.areThere ? 'Calls go on, and the' : 'The'} page comes back by itself.`)
     else if (state === 'connecting' && retryInMs !== undefined) this.#on.trouble(`${why} The page tries again.`)
     else this.#on.trouble(error === undefined ? '' : sentence(cause))
     this.#on.state()
@@ -233,94 +148,15 @@ export class Call {
     this.#on.state()
   }
 
-  #left (reason) {
-    const { room } = this
-    this.#exit()
-    if (reason === 'user_requested') this.#on.note(`The room ${room} was disbanded.`)
-  }
-
   #exit () {
     this.#run++
     this.busy = false
     this.room = null
-    clearInterval(this.#timer)
-    this.#away.clear()
-    const mesh = this.#mesh
-    this.#mesh = null
-    mesh?.close()
+    this.others?.close()
+    this.others = null
     this.#local.stop()
     this.#on.people()
     this.#on.state()
-  }
-
-  #makeMesh () {
-    const mesh = new PeerMesh(this.#client, { stream: this.#local.stream, receive: ['audio', 'video'] })
-    mesh.on('peer', ({ id }) => { this.#on.peer(id) })
-    mesh.on('state', ({ peer, state }) => {
-      // Connected for the first time, its path is not known yet.
-      if (state !== 'connected' || peer.path !== undefined) this.#here(state, peer.info.username)
-      this.#on.peer(peer.id)
-    })
-    mesh.on('path', ({ peer, path }) => {
-      this.#here('connected', `${peer.info.username}, ${path}`)
-      this.#measure(peer)
-    })
-    mesh.on('track', ({ peer, streams }) => {
-      for (const stream of streams) stream.onremovetrack = () => { this.#on.peer(peer.id) }
-      this.#on.peer(peer.id)
-    })
-    mesh.on('open', ({ peer }) => { peer.send(this.#media) })
-    mesh.on('message', ({ peer, data }) => { this.#message(peer.id, data) })
-    mesh.on('error', ({ peer, error }) => {
-      this.#extra(peer).cause = error.message
-      this.#here('trouble', `${peer.info.username}: ${error.message}`)
-      this.#on.peer(peer.id)
-    })
-    mesh.on('left', ({ id, info }) => {
-      if (this.#away.delete(id)) this.#on.news(`${info.username} left`)
-      this.#on.people()
-    })
-    mesh.on('crowded', ({ limit }) => {
-      this.#limit = limit
-      this.#on.people()
-    })
-    this.#timer = setInterval(() => {
-      // Nobody sees it.
-      if (document.hidden) return
-      for (const peer of mesh.peers.values()) this.#measure(peer)
-    }, ROUND_TRIP_MS)
-    return mesh
-  }
-
-  #extra (peer) {
-    if (!this.#extras.has(peer)) this.#extras.set(peer, {})
-    return this.#extras.get(peer)
-  }
-
-  async #measure (peer) {
-    if (peer.state !== 'connected') return
-    this.#extra(peer).rtt = await peer.roundTripTime()
-    this.#on.peer(peer.id)
-  }
-
-  /** From a member's browser: this page's own messages, or words of a page that knows no other kind. */
-  #message (id, data) {
-    if (typeof data !== 'string') return
-    let message
-    try {
-      message = JSON.parse(data)
-    } catch {
-      message = { type: 'chat', text: data }
-    }
-    this.#heard(id, message)
-  }
-
-  #heard (id, message) {
-    const peer = this.#mesh?.peers.get(id)
-    if (message?.type === 'chat' && typeof message.text === 'string') this.#on.chat(this.nameOf(id), message.text.slice(0, CHAT_LIMIT))
-    if (message?.type !== 'media' || peer === undefined) return
-    Object.assign(this.#extra(peer), { audio: message.audio === true, video: message.video === true })
-    this.#on.peer(id)
   }
 
   /** What nobody waits for. */

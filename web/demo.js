@@ -17,7 +17,7 @@ const events = new Events(byId('events'))
 const tiles = new Tiles(byId('tiles'), (silenced) => { byId('silenced').hidden = !silenced })
 const local = new LocalMedia((track, isSent) => {
   showLocal()
-  call.setTrack(track, isSent)
+  call.others?.setTrack(track, isSent)
 })
 const call = new Call({
   base: settings.base,
@@ -30,7 +30,7 @@ const call = new Call({
     note: showCallNote,
     news: (text) => chat.news(text),
     event: (direction, frame) =>
-      events.add(direction, frame.type, frame.detail ?? detailOf(frame, (id) => call.nameOf(id))),
+      events.add(direction, frame.type, frame.detail ?? detailOf(frame, (id) => call.others?.nameOf(id) ?? id)),
     people: showPeople,
     peer: showPeer,
     chat: (name, text) => chat.said(name, text, false)
@@ -42,6 +42,8 @@ const call = new Call({
  * @param {string} text empty hides it
  */
 function showNote (id, text) {
+  // Said once, where a screen reader reads it out.
+  if (byId(id).textContent === text) return
   byId(id).textContent = text
   byId(id).hidden = text === ''
 }
@@ -69,20 +71,22 @@ function showLocal () {
 
 /** Tiles and member list. */
 function showPeople () {
-  const { self, others, exceeds } = call
+  const { self } = call
+  const others = self ? call.others.list : []
   tiles.show(self, others)
-  members.show(self ? [{ ...self, self: true }, ...others] : others)
+  members.show(self ? [{ ...self, self: true }, ...others] : [])
   for (const { id } of others) showPeer(id)
-  showNote('crowded', exceeds ? `${others.length} others are here. Everybody sends a picture to everybody: with more than ${exceeds}, expect it to falter.` : '')
+  const limit = call.others?.exceeded
+  showNote('crowded', limit ? `${others.length} others are here. Everybody sends a picture to everybody: with more than ${limit}, expect it to falter.` : '')
   byId('alone').hidden = others.length > 0
   showLocal()
 }
 
 /** @param {string} id */
 function showPeer (id) {
-  const way = call.way(id)
+  const way = call.others.way(id)
   tiles.way(id, way)
-  tiles.media(id, call.view(id))
+  tiles.media(id, call.others.view(id))
   members.way(id, way)
 }
 
@@ -191,9 +195,9 @@ byId('chat-form').addEventListener('submit', (event) => {
   event.preventDefault()
   const text = byId('chat-text').value.trim()
   if (!text) return
-  call.chat(text)
+  call.others.chat(text)
   chat.said(call.self.name, text, true)
-  if (call.others.length === 0) chat.news('Nobody else is here yet')
+  if (call.others.list.length === 0) chat.news('Nobody else is here yet')
   byId('chat-text').value = ''
 })
 for (const gesture of ['pointerdown', 'keydown']) {
