@@ -32,6 +32,8 @@ interface ConnectionLog {
 
 /** How long work under way may hold up that another line goes on, ms. */
 const SETTLE_MS = 2000
+/** How long a client that goes on already has to say so, ms. */
+const PROBE_MS = 1000
 
 /**
  * One client: what it sends is decoded and carried out in order, what is said to it is queued. Work that takes a while (a
@@ -80,7 +82,6 @@ export class Connection implements Peer, Tended, LineOwner {
     if (this.#isOver) return line.close(4409) // its member has gone on elsewhere only just
     traffic.connections++
     traffic.sent[opening.type]++
-    this.#line?.dismiss(4409) // shown twice at once, the session goes on over the last line
     line.send(frameOf(opening))
     for (const frame of missed) line.send(frame)
     this.#line = line
@@ -150,11 +151,17 @@ export class Connection implements Peer, Tended, LineOwner {
 
   /**
    * The client has come back: its old line is closed, and what it had asked for is finished first.
-   * @returns whether it can go on; false when it is over, or goes on elsewhere, or that takes too long
+   * @param key the name of the session that it came with
+   * @returns whether it can go on; false when it is over, or goes on already, or that takes too long
    */
-  async yield (): Promise<boolean> {
+  async yield (key: string): Promise<boolean> {
+    // Whoever has the session after this one comes with that: an attempt that was given up, and comes late, takes nothing.
+    if (this.session?.isFormer(key) === true && await this.#line?.answers(PROBE_MS) === true) return false
     if (this.isElsewhere) return false
-    this.#hangUp()
+    const line = this.#line
+    this.#line = undefined
+    this.#waiting = []
+    line?.dismiss(4409)
     const { connections, resumeWindowMs } = this.#context
     if (this.#isOver) return false
     connections.keep(this, this.identity.userId, resumeWindowMs) // until it has its new line
@@ -172,7 +179,7 @@ export class Connection implements Peer, Tended, LineOwner {
    * @returns what it is told of its stay; undefined when it cannot go on
    */
   resume (key: string, seen: number, identity: Identity): Resumption | undefined {
-    if (this.#isOver || this.isElsewhere) return undefined // since it has yielded
+    if (this.#isOver || this.isInUse) return undefined // since it has yielded
     try {
       checkRefresh(this, identity)
     } catch {
@@ -194,6 +201,9 @@ export class Connection implements Peer, Tended, LineOwner {
   /** Whether its client has done nothing yet: it may not know of it. */
   get isUntouched (): boolean { return this.session?.received === 0 && this.seat === undefined }
 
+  /** Whether its client goes on, here or at another instance. */
+  get isInUse (): boolean { return this.#line !== undefined || this.isElsewhere }
+
   /** Whether its client goes on at another instance. */
   get isElsewhere (): boolean { return this.#forward !== undefined }
 
@@ -201,7 +211,6 @@ export class Connection implements Peer, Tended, LineOwner {
   forwardTo (forward: (frame: Frame) => void): void {
     this.#forward = forward
     this.session?.end()
-    this.#hangUp() // it was shown here once more since it has yielded
     this.#context.connections.delete(this)
   }
 
@@ -215,18 +224,9 @@ export class Connection implements Peer, Tended, LineOwner {
     if (this.#isOver) return
     this.#isOver = true
     const { connections, rooms } = this.#context
-    this.#hangUp() // there is one where its session was shown twice at once, and one of both was wrong
     connections.delete(this)
     this.session?.end()
     void rooms.exit(this, this.#work)
-  }
-
-  /** Its client goes on over another line, here or elsewhere. */
-  #hangUp (): void {
-    const line = this.#line
-    this.#line = undefined
-    this.#waiting = []
-    line?.dismiss(4409)
   }
 
   /** Before its credentials end. Whoever is away is given others when it comes back. */

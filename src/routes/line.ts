@@ -57,6 +57,7 @@ export class Line {
   #floodSince: number | undefined
   #pingAt: number
   #pongBy = Infinity
+  #answer: Promise<boolean> | undefined
 
   /** @param tcp what carries the WebSocket: frames are written to it as they are */
   constructor (socket: WebSocket, tcp: Socket, context: LineContext) {
@@ -107,6 +108,22 @@ export class Line {
     this.#socket.close(code, closeCodes[code].reason)
     this.#inlet.close()
     this.#end(code)
+  }
+
+  /** Asks whether its client is there. @returns whether it has answered within so many ms */
+  async answers (ms: number): Promise<boolean> {
+    this.#answer ??= new Promise<boolean>(resolve => {
+      const socket = this.#socket
+      const late = setTimeout(end, ms)
+      socket.on('close', end).on('pong', answered).ping()
+      function answered (): void { resolve(true); end() }
+      function end (): void {
+        clearTimeout(late)
+        socket.off('close', end).off('pong', answered)
+        resolve(false)
+      }
+    }).finally(() => { this.#answer = undefined })
+    return await this.#answer
   }
 
   /** Closes a line that has been replaced: its owner goes on over another, and is told nothing. */

@@ -60,6 +60,9 @@ export class Session {
   get key (): string { return this.#name.key }
   get keys (): string[] { return this.#former === undefined ? [this.key] : [this.key, this.#former.key] }
 
+  /** Whether this is the name that the client came with, and not the one that it was given then. */
+  isFormer (key: string): boolean { return this.#former?.key === key }
+
   /** The client's frames that were handled since the session has its name. */
   get received (): number { return this.#received - this.#name.receivedBefore }
 

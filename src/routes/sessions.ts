@@ -71,7 +71,7 @@ export class Sessions implements SessionHolder {
     const connection = this.#byKey.get(key)
     if (connection === undefined) return this.#handedOn.get(key)
     if (connection.identity.userId !== userId) return undefined
-    if (!await connection.yield()) return this.#giveUpOn(connection, key)
+    if (!await connection.yield(key)) return this.#giveUpOn(connection, key)
     return {
       peer: connection,
       take: forward => {
@@ -86,12 +86,14 @@ export class Sessions implements SessionHolder {
   }
 
   /** The session is one of this instance's, or was. */
-  async #goOn (line: Line, identity: Identity, { key }: SessionClaim, seen: number): Promise<void> {
+  async #goOn (line: Line, identity: Identity, claim: SessionClaim, seen: number): Promise<void> {
+    const { key } = claim
     const connection = this.#byKey.get(key)
-    const resumption = await connection?.yield() === true ? connection?.resume(key, seen, identity) : undefined
+    const resumption = await connection?.yield(key) === true ? connection?.resume(key, seen, identity) : undefined
     if (connection?.session === undefined || resumption === undefined) {
-      if (connection !== undefined) this.#giveUpOn(connection, key)
-      return this.#refuse(line, identity, connection === undefined ? 'it has ended' : 'what its client has seen is not kept, or its token does not open the room')
+      const elsewhere = connection && this.#giveUpOn(connection, key)
+      if (elsewhere !== undefined) return await this.#fetch(line, identity, { ...claim, instance: elsewhere }, seen)
+      return this.#refuse(line, identity, connection === undefined ? 'it has ended' : 'it is in use, what its client has seen is not kept, or its token does not open the room')
     }
     const { session } = connection
     this.#byKey.set(session.key, connection)
@@ -143,9 +145,9 @@ export class Sessions implements SessionHolder {
     this.start(line, identity, false)
   }
 
-  /** Its client cannot go on with it here. @returns the instance that has it by now, if one has */
+  /** A client cannot go on with it here. @returns the instance that has it by now, if one has */
   #giveUpOn (connection: Connection, key: string): string | undefined {
-    if (!connection.isElsewhere) connection.end()
+    if (!connection.isInUse) connection.end()
     return this.#handedOn.get(key)
   }
 
