@@ -274,7 +274,8 @@ export class Client {
       this.#wanted = undefined
       return
     }
-    if (code === 'peer_not_found' && message.type === 'data' && !isThere(view, message)) return
+    // What its room says waits for the word of all instances where it has moved; answers do not.
+    if (code === 'peer_not_found' && message.type === 'data' && (!isThere(view, message) || connection.instancesSince(now() - SHORTLY_MS).length > 1)) return
     throw new Error(`an error that is not allowed here, to ${JSON.stringify(message)}`)
   }
 
