@@ -9,6 +9,10 @@ import type { Peer, PeerEvents } from './peer.ts'
 /** A camera's picture sent to eight others is eight times its upload, and eight encoders. */
 const MAX_PEERS = 8
 
+/** So often within this time, ms, a member may have begun anew. */
+const MOST_RENEWALS = 5
+const RENEWALS_MS = 10_000
+
 export interface MeshOptions {
   /** What every peer gets from the start. */
   stream?: MediaStream
@@ -50,6 +54,8 @@ export class PeerMesh extends Emitter<MeshEvents> {
   readonly #gone = new Set<string>()
   /** Calls that were taken and led to nothing, by their members. @see PairLinkOptions.taken */
   readonly #taken = new Map<string, number>()
+  /** How often members had another connection of late. */
+  readonly #renewals = new Map<string, { count: number, since: number }>()
   #offs: Array<() => void>
   #self = ''
   #crowded = false
@@ -73,6 +79,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
       client.on('user_resumed', info => { this.#arrived(info) }),
       client.on('user_left', ({ connection_id: id }) => {
         this.#gone.delete(id)
+        this.#renewals.delete(id)
         this.#pairs.get(id)?.memberLeft()
         this.#count()
       }),
@@ -210,6 +217,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
       report: outcome => { if (report) this.#client.report(outcome) },
       tell: (event, detail) => { this.emit(event, detail as MeshEvents[typeof event]) },
       renew: signal => {
+        if (!this.#mayRenew(id)) return // it says so again
         pair.close()
         const next = this.#connect(info, false)
         next?.receive(signal)
@@ -224,6 +232,15 @@ export class PeerMesh extends Emitter<MeshEvents> {
     this.#pairs.set(id, pair)
     this.emit('peer', pair)
     return pair
+  }
+
+  /** A member that claims to be another one with each message must not make a browser open connections without end. */
+  #mayRenew (id: string): boolean {
+    const now = Date.now()
+    const known = this.#renewals.get(id)
+    const renewals = known === undefined || now - known.since > RENEWALS_MS ? { count: 0, since: now } : known
+    this.#renewals.set(id, renewals)
+    return ++renewals.count <= MOST_RENEWALS
   }
 
   #configuration (): RTCConfiguration {

@@ -27,6 +27,8 @@ export type LinkedSignal = Signal & { link?: LinkHeader }
 
 /** How long what came may wait for something that can carry its acknowledgement. */
 const ACK_MS = 500
+/** How often a gap is filled at the most. What is lacking after that comes by the next time. */
+const GAP_MS = 300
 /** When what was not acknowledged is sent again; each further time after twice as long. */
 const RESEND_MS = 3_000
 /** One minute and a half, with the times above: a member that does not answer that long has no mesh. Events try again. */
@@ -76,6 +78,7 @@ export class PairLink {
   /** The last signal that came too early, 0 when none is awaited. The first such is told, and those that do not go on from there: they come again. */
   #early = 0
   #times = 0
+  #filledAt = 0
   #resendTimer: ReturnType<typeof setTimeout> | undefined
   #ackTimer: ReturnType<typeof setTimeout> | undefined
 
@@ -193,7 +196,7 @@ export class PairLink {
       this.#rearm()
     }
     if (ack > 0 || seq === this.#received + 1) this.#calling = false
-    if (gap) this.#again()
+    if (gap) this.#fill()
     if (signal.type === 'bye') return this.#options.deliver(signal)
     if (seq === 0) return
     if (seq > this.#received + 1) {
@@ -211,6 +214,14 @@ export class PairLink {
 
   #acknowledge (more: Pick<LinkHeader, 'gap' | 'taken'> = {}): void {
     this.#transmit({ type: 'ack' }, 0, more)
+  }
+
+  /** The other side lacks something. It may say so as often as it likes: that must not make this side flood the server. */
+  #fill (): void {
+    const now = Date.now()
+    if (now - this.#filledAt < GAP_MS) return
+    this.#filledAt = now
+    this.#again()
   }
 
   #again (): void {
