@@ -33,10 +33,14 @@ export interface StateChange {
  */
 export type LeaveReason = 'left' | 'refused' | 'closed' | 'gone' | DisbandReason
 
-export interface Joined {
+/** A room that was joined. */
+export interface JoinedRoom {
   room: string
   /** The others, by their connection_id. */
   members: Members
+}
+
+export interface Joined extends JoinedRoom {
   /** The client came back by itself, as a new member or with its old connection_id. */
   rejoined: boolean
 }

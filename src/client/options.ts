@@ -1,5 +1,7 @@
 /** What a `SignalingClient` can be told, and what it does when it is not told. */
 
+import type { ClientMessageOf } from '../protocol/messages.ts'
+
 /** As much of a WebSocket as is used here: the browser's, Node's and that of `ws` have it. */
 export interface WebSocketLike {
   send (data: string): void
@@ -31,3 +33,6 @@ export interface SignalingOptions {
   /** How long an attempt to connect may take, ms. Default: 10000. */
   connectTimeoutMs?: number
 }
+
+/** How a call's set-up went, for the server's metrics. */
+export type CallReport = Omit<ClientMessageOf<'report'>, 'type' | 'id'>

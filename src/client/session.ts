@@ -53,6 +53,15 @@ export class Session {
     this.id = id
   }
 
+  /** What a connection says in its query, to go on with this session. */
+  get claim (): Record<string, string> | undefined {
+    return this.id === undefined ? undefined : { session: this.id, seen: String(this.seen) }
+  }
+
+  get ping (): ClientMessage {
+    return { type: 'ping', ...(this.id !== undefined && { seen: this.seen }) }
+  }
+
   sent (outgoing: Outgoing): void {
     if (this.id === undefined) return
     while (this.#sent.isFullFor(outgoing)) this.#forget(1)

@@ -1,21 +1,16 @@
-import type { ClientMessageOf, IceServer, Resumed, ServerMessage, Welcome } from '../protocol/messages.ts'
+import type { IceServer, Resumed, ServerMessage, Welcome } from '../protocol/messages.ts'
 import { baseOf } from './address.ts'
 import { Emitter } from './emitter.ts'
-import type { Members, SignalingEvents, SignalingState } from './events.ts'
+import type { JoinedRoom, Members, SignalingEvents, SignalingState } from './events.ts'
 import { Link } from './link.ts'
-import type { SignalingOptions, WebSocketClass } from './options.ts'
+import type { CallReport, SignalingOptions, WebSocketClass } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { watchPage } from './page.ts'
 import type { NewRequest } from './requests.ts'
 import { RoomView } from './room-view.ts'
 import { Session } from './session.ts'
 import { SignalingError } from './signaling-error.ts'
-
-/** How a call's set-up went, for the server's metrics. */
-export type CallReport = Omit<ClientMessageOf<'report'>, 'type' | 'id'>
-
-/** A room that was joined. */
-export interface JoinedRoom { room: string, members: Members }
+import { WayBack } from './way-back.ts'
 
 /** Refusals that another try may overcome. */
 const PASSING = ['unavailable', 'internal', 'rate_limited']
@@ -26,20 +21,9 @@ const REPORT_ID = 'report'
 /** What the server says of this connection. */
 type Self = Omit<Welcome, 'resumed'>
 
-/** The way back into the room, where the connection is a new one. */
-interface Return {
-  /** Of the join under way. */
-  id: number
-  attempts: number
-  /** Whether the others have known this client by its connection_id. */
-  isSameMember: boolean
-  timer?: ReturnType<typeof setTimeout>
-}
-
 /** One connection to Turnip that comes back by itself, and the room it is in. */
 export class SignalingClient extends Emitter<SignalingEvents> {
   readonly #link: Link
-  readonly #wantsSession: boolean
   readonly #outbox: Outbox
   readonly #view = new RoomView((event, detail) => { this.emit(event, detail) })
   #openers: Array<{ resolve: () => void, reject: (error: SignalingError) => void }> = []
@@ -48,18 +32,18 @@ export class SignalingClient extends Emitter<SignalingEvents> {
   #cause = 'Not connected yet'
   #wasOpen = false
   #isWatching = false
-  #return: Return | undefined
+  /** While it is not in its room again. */
+  #wayBack: WayBack | undefined
   #unwatchPage: () => void = () => {}
 
   /** @throws TypeError when there is no page to tell where the server is, or no WebSocket */
   constructor ({ url, token, resume = true, WebSocket = globalThis.WebSocket as WebSocketClass | undefined, fetch = globalThis.fetch, backoffMs = 300, maxBackoffMs = 10_000, connectTimeoutMs = 10_000 }: SignalingOptions) {
     super()
     if (WebSocket === undefined) throw new TypeError('There is no WebSocket here: pass the one of `ws`, as { WebSocket }')
-    this.#wantsSession = resume
     this.#link = new Link({ base: baseOf(url), token, WebSocket, fetch, backoffMs, maxBackoffMs, connectTimeoutMs }, {
-      query: () => this.#query(),
+      query: () => this.#outbox.session.claim ?? (resume ? { resume: 'true' } : {}),
       frame: text => { this.#receive(text) },
-      ping: () => { this.#ping() },
+      ping: () => { this.#outbox.transmit(this.#outbox.session.ping) },
       refresh: token => this.#outbox.requests.add({ type: 'refresh', token }, frame => { this.#outbox.transmit(frame) }),
       notRefreshed: cause => { this.emit('error', cause instanceof SignalingError ? cause : new SignalingError('token_failed', `There is no new token: ${String(cause)}`, { request: 'refresh', cause })) },
       lost: (cause, retryInMs) => { this.#lost(cause, { retryInMs }) },
@@ -160,19 +144,8 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     await this.#outbox.ask(request)
   }
 
-  #ping (): void {
-    const { id, seen } = this.#outbox.session
-    this.#outbox.transmit({ type: 'ping', ...(id !== undefined && { seen }) })
-  }
-
-  #query (): Record<string, string> {
-    const { id, seen } = this.#outbox.session
-    if (id !== undefined) return { session: id, seen: String(seen) }
-    return this.#wantsSession ? { resume: 'true' } : {}
-  }
-
   #lost (cause: string, more?: { retryInMs: number }): void {
-    clearTimeout(this.#return?.timer)
+    this.#wayBack?.hold()
     this.#outbox.hold()
     this.#setState(this.#wasOpen ? 'reconnecting' : 'connecting', cause, more)
   }
@@ -180,8 +153,8 @@ export class SignalingClient extends Emitter<SignalingEvents> {
   /** @param error why it is over; absent: this side closed it */
   #end (cause: string, error?: SignalingError): void {
     this.#unwatchPage()
-    clearTimeout(this.#return?.timer)
-    this.#return = undefined
+    this.#wayBack?.hold()
+    this.#wayBack = undefined
     this.#isWatching = false
     this.#state = 'closed'
     const why = error ?? new SignalingError('closed', cause)
@@ -204,7 +177,9 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     } catch {
       return
     }
+    const { session } = this.#outbox
     this.emit('frame', { direction: 'in', frame })
+    if (session !== this.#outbox.session) return // whoever heard of it has closed the client
     if (frame.type === 'welcome') return this.#welcomed(frame.data)
     if (frame.type === 'resumed') return this.#resumed(frame.data)
     this.#outbox.session.seen++
@@ -213,7 +188,7 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     switch (frame.type) {
       case 'joined': {
         const { room, version, data: { members }, id } = frame
-        const rejoined = id !== undefined && id === this.#return?.id
+        const rejoined = this.#wayBack?.isAnsweredBy(id) === true
         this.#view.enter(room, version, members)
         this.emit('joined', { room, members: this.members, rejoined })
         if (rejoined) this.#open('Back in the room')
@@ -243,32 +218,32 @@ export class SignalingClient extends Emitter<SignalingEvents> {
 
   #refused ({ id, code, error: message }: Extract<ServerMessage, { type: 'error' }>): void {
     if (id !== undefined && this.#outbox.requests.settle(id, { code, message })) return
-    if (id !== undefined && id === this.#return?.id) return this.#notBack(new SignalingError(code, message, { request: 'join' }))
+    if (this.#wayBack?.isAnsweredBy(id) === true) return this.#notBack(new SignalingError(code, message, { request: 'join' }))
     if (id === REPORT_ID && code === 'unknown_type') return // the server is older than reports
     this.emit('error', new SignalingError(code, message, { request: id === REPORT_ID ? 'report' : 'data' }))
   }
 
   #welcomed ({ resumed, ...self }: Welcome): void {
-    const isSameMember = self.connection_id === this.connectionId && this.#return?.isSameMember !== false
+    const isSameMember = self.connection_id === this.connectionId && this.#wayBack?.isSameMember !== false
     this.#outbox.begin(self.session, () => { this.#view.exit('left') })
     this.#up(self)
     const { requests } = this.#outbox
     if (this.#isWatching && !requests.has('watch') && !requests.has('unwatch')) this.#outbox.ask({ type: 'watch' }).catch((error: SignalingError) => { this.emit('error', error) })
     if (this.room === null) return this.#open('Connected')
-    this.#return = { id: 0, attempts: 0, isSameMember }
-    this.#goBack(this.#return)
+    this.#wayBack = new WayBack(isSameMember, () => this.#goBack())
+    this.#wayBack.go()
   }
 
   #resumed ({ received, room, version, members, missed, ...self }: Resumed): void {
     const resent = this.#outbox.goOn(received, self.session)
     this.#up(self)
-    if (this.#return === undefined) {
+    if (this.#wayBack === undefined) {
       if (room === null || version === null) this.#view.exit('gone')
       else this.#view.enter(room, version, members)
     }
     this.emit('resumed', { missed, resent })
-    if (this.#return === undefined) this.#open('Resumed')
-    else if (this.#return.timer !== undefined) this.#goBack(this.#return)
+    if (this.#wayBack === undefined) this.#open('Resumed')
+    else this.#wayBack.goOn()
   }
 
   #up (self: Self): void {
@@ -278,19 +253,20 @@ export class SignalingClient extends Emitter<SignalingEvents> {
     if (self.ice_servers !== undefined) this.emit('ice_servers', { ice_servers: self.ice_servers })
   }
 
-  #goBack (way: Return): void {
-    delete way.timer
+  #goBack (): number | undefined {
     const { room } = this
-    if (room === null) return this.#open('Connected') // it ended meanwhile: a watcher hears of it
-    way.id = this.#outbox.requests.nextId()
-    this.#outbox.transmit({ type: 'join', room, id: way.id })
+    if (room === null) { // it ended meanwhile: a watcher hears of it
+      this.#open('Connected')
+      return undefined
+    }
+    const id = this.#outbox.requests.nextId()
+    this.#outbox.transmit({ type: 'join', room, id })
+    return id
   }
 
   #notBack (error: SignalingError): void {
-    const way = this.#return
-    if (way !== undefined && PASSING.includes(error.code)) {
-      const retryInMs = Math.round(this.#link.backoff(++way.attempts))
-      way.timer = setTimeout(() => { this.#goBack(way) }, retryInMs)
+    if (this.#wayBack !== undefined && PASSING.includes(error.code)) {
+      const retryInMs = this.#wayBack.retry(attempt => this.#link.backoff(attempt))
       return this.#setState('reconnecting', error.message, { retryInMs })
     }
     this.#view.exit('refused')
@@ -301,13 +277,13 @@ export class SignalingClient extends Emitter<SignalingEvents> {
   /** It is where it should be: what waits goes out. */
   #open (cause: string): void {
     if (this.#state === 'closed') return // a listener did that
-    const way = this.#return
-    this.#return = undefined
+    const wayBack = this.#wayBack
+    this.#wayBack = undefined
     this.#wasOpen = true
     this.#setState('open', cause)
     for (const { resolve } of this.#openers.splice(0)) resolve()
     if (this.state !== 'open') return // ... again
-    const useless = this.#outbox.open(to => way === undefined || this.#view.reaches(to, way.isSameMember))
+    const useless = this.#outbox.open(to => wayBack === undefined || this.#view.reaches(to, wayBack.isSameMember))
     if (useless > 0) this.emit('error', new SignalingError('left_out', `Messages that waited for members who are gone: ${useless}`, { request: 'data' }))
   }
 }

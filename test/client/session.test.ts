@@ -94,7 +94,7 @@ test('the count begins anew with each session, and an opening that did not arriv
 })
 
 test('pings tell what has come, and are not sent again; a pong tells what need not be kept', async t => {
-  const { server, ada, line } = await inRoom(t, { ping_interval_ms: 100 })
+  const { server, ada, line } = await inRoom(t, { ping_interval_ms: 500 })
   assert.equal((await line.next('ping')).seen, 1)
   line.send({ type: 'pong', received: 2 })
   assert.equal((await line.next('ping')).seen, 2)
@@ -342,6 +342,23 @@ test('close says so to the server, which ends the session; a line that went sile
   await ada.next('resumed')
   ada.client.close()
   assert.equal(await back.closed, 1000)
+})
+
+test('a listener of frames may close, and begin anew: the frame is of no account then', async t => {
+  const { server, ada, line } = await inRoom(t)
+  ada.client.once('frame', () => {
+    ada.client.close()
+    void ada.client.connect()
+  })
+  line.send({ type: 'resynced', room: 'tea', version: 3, data: { room: 'tea', members: [BOB] } }, { type: 'joined', room: 'other', version: 3, data: { room: 'other', connection_id: 'me', members: [BOB] } })
+  const fresh = await server.next()
+  assert.equal(fresh.query.get('resume'), 'true')
+  fresh.welcome()
+  await ada.state('connecting')
+  await ada.state('connecting')
+  await ada.state('open')
+  assert.equal(ada.client.room, null)
+  assert.deepEqual(ada.all('resynced'), [])
 })
 
 test('a listener may close, or leave, whatever it hears', async t => {

@@ -1,6 +1,6 @@
 import type { PeerInfo } from '../../protocol/messages.ts'
 import { Emitter } from '../emitter.ts'
-import type { CallReport } from '../signaling-client.ts'
+import type { CallReport } from '../options.ts'
 import { PairLink, type LinkedSignal, type Signal } from './pair-link.ts'
 import { Negotiator } from './negotiator.ts'
 import type { Peer, PeerEvents, PeerState } from './peer.ts'
