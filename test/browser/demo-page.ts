@@ -10,7 +10,7 @@ import { findChromium } from '../../scripts/services.js'
 export const SCREENSHOTS = process.env.TURNIP_SCREENSHOTS ?? ''
 
 /** What the browser itself writes into the console while nobody listens at an address, or when it asks why and somebody listens again. */
-export const NOBODY_THERE = /ERR_(CONNECTION_|EMPTY_RESPONSE|INTERNET_DISCONNECTED|NETWORK_CHANGED)|WebSocket connection to .* failed|status of (426|503)/
+export const NOBODY_THERE = /net::ERR_(?!BLOCKED)|WebSocket connection to .* failed|status of (426|503)/
 
 /** What the page loads besides its own files. */
 const LIBRARY = new URL('../../dist/client/index.js', import.meta.url)
