@@ -20,6 +20,9 @@ const SILENCE_MS = 1200
 const HAND_OVER_MS = DRAIN_TIMEOUT_MS / 2
 /** Who came from another instance is told the whole of its room this long after that at the latest, ms. */
 const SHORTLY_MS = 3000
+/** Now and then a client gives up an attempt to come back while the instance may have done what it asked for: how often, and after how long, ms. */
+const IMPATIENT = 0.3
+const IMPATIENCE_MS = 20
 /** How soon it asks again to be where it wants to be, ms. */
 const TRY_AGAIN_MS = 300
 
@@ -169,7 +172,7 @@ export class Client {
       connection.end()
       this.#end(session)
       return this.#adopt(opened)
-    })
+    }, this.#random.chance(IMPATIENT) ? this.#random.between(0, 2 * IMPATIENCE_MS) : undefined)
     if (present !== undefined) comebacks[present !== connection ? 'anew' : instance === former ? 'here' : 'elsewhere']++
     if (present === undefined) this.#later(100, () => { void this.#comeBack(session, (instance + 1) % instances.length) })
     else if (present !== connection) this.#begin(present)
@@ -185,11 +188,12 @@ export class Client {
     const since = awaySince - 1
     if (now() - awaySince > RESUME_WINDOW_MS) return
     const hasTime = now() - awaySince < HAND_OVER_MS
-    const isExcused = instance === former
+    const tried = connection.instancesSince(since)
+    const isExcused = tried.every(one => one === former)
       ? troubles.ofProcess(former, since)
-      : hasTime ? troubles.ofLoss(former, since) || troubles.ofLoss(instance, since) : troubles.ofAny(former, since) || troubles.ofAny(instance, since)
+      : tried.some(one => hasTime ? troubles.ofLoss(one, since) : troubles.ofAny(one, since))
     if (!isExcused) fail(`${this.userId} came back to instance ${instance} and could not go on with what it had on instance ${former}`, session)
-    else if (id !== connection.id && troubles.isKilled(former, since) && !troubles.ofAny(instance, since)) fail(`${this.userId} came back to instance ${instance} from instance ${former}, which is dead, and is somebody else`, session)
+    else if (id !== connection.id && troubles.isKilled(former, since) && tried.every(one => one === former || !troubles.ofAny(one, since))) fail(`${this.userId} came back to instance ${instance} from instance ${former}, which is dead, and is somebody else`, session)
   }
 
   #end (session: Session): void {

@@ -49,7 +49,9 @@ export class Connection implements WireOwner {
   /** Since when it is over, or the client has let go of it. */
   endedAt = Infinity
   readonly #options: ConnectionOptions
-  /** Where it was, and since when. */
+  /** The instance that it is open to, or was last. */
+  instance: number
+  /** Where it was, or tried to be, and since when. */
   readonly #stations: Array<{ readonly instance: number, readonly since: number }> = []
   readonly #asked = new Map<number, Request>()
   readonly #sent: Sent | undefined
@@ -65,6 +67,7 @@ export class Connection implements WireOwner {
     this.history = history
     this.#options = options
     this.#sent = session === undefined ? undefined : new Sent(session)
+    this.instance = instance
     this.#stations.push({ instance, since: now() })
   }
 
@@ -88,10 +91,7 @@ export class Connection implements WireOwner {
 
   get isOpen (): boolean { return this.awaySince === undefined && this.#wire.isOpen }
 
-  /** The instance that it is open to, or was last. */
-  get instance (): number { return this.#stations.at(-1)?.instance ?? 0 }
-
-  /** Where it has been since then. */
+  /** Where it has been, or tried to be, since then. */
   instancesSince (at: number): number[] {
     return this.#stations.filter((_, i) => (this.#stations[i + 1]?.since ?? Infinity) > at).map(({ instance }) => instance)
   }
@@ -99,10 +99,12 @@ export class Connection implements WireOwner {
   /**
    * Comes back with its session, to any instance.
    * @param anew called with the new connection that the client is instead, where it cannot go on
+   * @param patienceMs how long the instance may take to answer; it may give the session to a wire that is given up by then
    * @returns the connection that there is now, this one or that one; undefined when there is nobody
    */
-  async comeBack (url: string, instance: number, anew: Adopt): Promise<Connection | undefined> {
+  async comeBack (url: string, instance: number, anew: Adopt, patienceMs?: number): Promise<Connection | undefined> {
     const { id, seen } = this.#sent ?? {}
+    this.#stations.push({ instance, since: now() })
     let connection: Connection | undefined
     await Wire.open(`${url}/ws?token=${tokenFor(this.#options.userId, this.#options.claims)}&session=${id}&seen=${seen}`, (wire, first, text) => {
       if (first.type === 'resumed') {
@@ -113,7 +115,7 @@ export class Connection implements WireOwner {
         connection = Connection.#begin(new Connection(wire, instance, first, this.#options, this.history), first, text, anew)
       }
       return connection
-    })
+    }, patienceMs)
     return connection
   }
 
@@ -190,7 +192,7 @@ export class Connection implements WireOwner {
   #goOn (frame: Extract<ServerMessage, { type: 'resumed' }>, text: string, instance: number): void {
     const { session, received } = frame.data
     this.#remember('<', text)
-    this.#stations.push({ instance, since: now() })
+    this.instance = instance
     this.awaySince = undefined
     this.backAt = this.lastAnswerAt = now()
     this.#received(received)

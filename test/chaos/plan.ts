@@ -107,10 +107,10 @@ function canOverlap (one: PlannedFault, other: PlannedFault): boolean {
 
 function doing (random: Random): Doing {
   const chance = random.next()
-  if (chance < 0.68) return { what: 'join', room: room(random), andSpeak: random.chance(0.3) }
-  if (chance < 0.79) return { what: 'leave' }
-  if (chance < 0.83) return { what: 'disband' }
-  return { what: random.chance(0.5) ? 'drop' : 'go' }
+  if (chance < 0.56) return { what: 'join', room: room(random), andSpeak: random.chance(0.3) }
+  if (chance < 0.66) return { what: 'leave' }
+  if (chance < 0.7) return { what: 'disband' }
+  return { what: random.chance(0.7) ? 'drop' : 'go' }
 }
 
 /** Some rooms are full of people, others are born and end all the time. */

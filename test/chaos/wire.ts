@@ -28,9 +28,10 @@ export class Wire {
    * Opens one; its first frame makes it one.
    * @param url of an instance, with the path and a query
    * @param adopt who gets what follows
+   * @param patienceMs how long the instance may take to speak
    * @returns whether there is one: not where the instance does not let it in, or is not there
    */
-  static async open (url: string, adopt: (wire: Wire, first: ServerMessage, text: string) => WireOwner): Promise<boolean> {
+  static async open (url: string, adopt: (wire: Wire, first: ServerMessage, text: string) => WireOwner, patienceMs = SPEAK_MS): Promise<boolean> {
     const socket = new WebSocket(url.replace('http', 'ws'), options)
     const wire = new Wire(socket)
     return await new Promise(resolve => {
@@ -38,7 +39,7 @@ export class Wire {
       let limit = setTimeout(() => { socket.terminate() }, OPEN_MS)
       socket.on('open', () => {
         clearTimeout(limit)
-        limit = setTimeout(() => { socket.terminate() }, SPEAK_MS)
+        limit = setTimeout(() => { wire.drop() }, patienceMs)
       })
       socket.on('message', (data: Buffer) => {
         if (wire.#isDropped) return // what was on its way to a network that is gone
