@@ -49,6 +49,7 @@ async function start () {
     `--address=${settings.publicIp}`,
     `--port=${settings.port}`,
     `--close-grace-delay=${settings.drainTimeoutMs + CLOSE_MARGIN_MS}`,
+    `--plugin-timeout=${settings.drainTimeoutMs + CLOSE_MARGIN_MS}`, // it counts for the drain too
     fileURLToPath(app)
   ], {
     env: {

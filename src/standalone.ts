@@ -8,6 +8,7 @@ export const serverLimits = {
   forceCloseConnections: true,
   return503OnClosing: false, // our own routes answer during the drain: /ws with Retry-After, /health with draining
   requestTimeout: 10_000,
+  pluginTimeout: 0, // it counts for hooks too: a drain may take longer than the 10 s of the default
   maxRequestsPerSocket: 100, // see hangUpOnFloods
   // Fastify's own answer to an address that it cannot read repeats it, and it may hold a token.
   frameworkErrors: ({ code }: FastifyError, _request: unknown, reply: FastifyReply) => {

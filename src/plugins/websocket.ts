@@ -109,6 +109,14 @@ function endAnswered (_request: unknown, socket: Socket & { _httpMessage?: Serve
   socket._httpMessage?.once('finish', () => { socket.destroySoon() })
 }
 
+/** A host's limit for plugins is one for hooks too: one that takes longer fails its close, with our members still in Redis. */
+const HOOK_MARGIN_MS = 1000
+
+/** How long the drain may take, ms. */
+function drainLimit ({ initialConfig: { pluginTimeout = 0 } }: FastifyInstance, { drainTimeoutMs }: Config): number {
+  return pluginTimeout === 0 ? drainTimeoutMs : Math.min(drainTimeoutMs, Math.max(pluginTimeout - HOOK_MARGIN_MS, 0))
+}
+
 /** Decorates `turnipConnections`, and sends the clients away when the application closes. */
 export default fp(async (fastify: FastifyInstance) => {
   const { turnipConfig: config, turnipLifecycle: lifecycle, turnipMetrics: metrics, turnipReachListeners: listeners, turnipRooms: rooms, log } = fastify
@@ -146,7 +154,7 @@ export default fp(async (fastify: FastifyInstance) => {
     lifecycle.phase = 'draining'
     if (connections.size > 0) log.info({ connections: connections.size }, 'sending the clients away')
     fastify.server.on('upgrade', refuseLate) // the library has stopped to hear of upgrades
-    await connections.drain(config.drainTimeoutMs, (rooms.standing?.instances ?? 1) > 1)
+    await connections.drain(drainLimit(fastify, config), (rooms.standing?.instances ?? 1) > 1)
     // An upgrade that came too late was answered 503; nobody else ends its socket, and the server would wait for it.
     fastify.server.off('upgrade', track)
     fastify.server.off('upgrade', endAnswered)

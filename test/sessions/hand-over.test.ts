@@ -193,6 +193,16 @@ void describe('a session at another instance', { concurrency: true }, () => {
     await Promise.all([ana.client.close(), late.client.close(), ben.close()])
   })
 
+  void test('a drain that waits for longer than Fastify gives a plugin ends well, and nobody stays behind', async () => {
+    const leaving = await another({ RESUME_WINDOW_MS: '10500', DRAIN_TIMEOUT_MS: '25000' })
+    const { ana, ben } = await pair('long', leaving.wsUrl)
+    const ended = leaving.stop()
+    await ana.client.closed // and does not come back
+    assert.deepEqual(await ended, { code: 0, signal: null })
+    assert.equal((await ben.next('user_left')).data.user_id, ana.userId)
+    await ben.close()
+  })
+
   void test('an instance that is frozen: the client goes on elsewhere, and nobody sees it leave when the other wakes up', async () => {
     const frozen = await another({ LEASE_MS: '15000' }) // or it is taken for dead before its client has given it up
     const { ana, ben } = await pair('frozen', frozen.wsUrl)
