@@ -24,7 +24,7 @@ const QUIET_TICKS = 30
 const STEPS = 600
 /** How often something is lost on its way, where it may be. */
 const LOSS = 0.03
-const RUNS = Number(process.env.RUNS ?? 60)
+const RUNS = Number(process.env.RUNS ?? 25)
 
 /** Instances that die in a run with takeovers. */
 const DEATHS = 2
