@@ -33,6 +33,9 @@ export class FrameWalk {
   /** Whether the next byte begins a frame. */
   get isBetween (): boolean { return this.#state === START }
 
+  /** Whether the next byte begins a message, or a frame between two of them. */
+  get isIdle (): boolean { return this.#state === START && this.#openedAt === undefined }
+
   /** Whether the current frame, or if there is none the last one, is a Close frame. */
   get isClose (): boolean { return this.#opcode === CLOSE }
 

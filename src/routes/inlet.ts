@@ -1,29 +1,39 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { FrameWalk } from './frame-walk.ts'
+import { wholeText } from './whole-text.ts'
 import type { Rate, Throttle, Throttled } from './throttle.ts'
 import type { Turn } from './turn.ts'
 
 /** So many frames are handed over at a time, before it is looked whether the turn has done its share. */
 const STEP = 8
 
-/** Told of a message that does not come to its end. */
-export interface Flooded { sentTooMuch (): void }
+/** Told of messages, and of one that does not come to its end. */
+export interface InletOwner {
+  /** @param text a text message; the rest come by way of the library */
+  received (text: Buffer): void
+  sentTooMuch (): void
+}
 
 type Reader = (this: Socket, chunk: Buffer) => void
+type Ender = (this: Socket) => void
 
 /**
  * What is read from one socket. It stands between the socket and the WebSocket library, and hands over no more frames
  * and bytes than the client may send: the rest stays in the socket, which is not read meanwhile, so TCP slows the
  * client down. `pause()` of the library would not do: it hands over all frames of the last read all the same, which may
  * be ten thousand. Every frame counts, also pings, pongs and fragments, empty ones too, of which the library says no word.
+ *
+ * Nearly all frames are whole text messages, and are read here: the library's way takes longer than all else that is done
+ * for a message. From the first other frame on, the rest of a read is the library's, so whatever is unusual, broken or
+ * forbidden is judged by it.
  */
 export class Inlet implements Throttled {
   readonly #socket: WebSocket
   readonly #tcp: Socket
   readonly #throttle: Throttle
   readonly #turn: Turn
-  readonly #owner: Flooded
+  readonly #owner: InletOwner
   readonly #reader: Reader
   readonly #walk = new FrameWalk()
   #messages: number
@@ -37,9 +47,11 @@ export class Inlet implements Throttled {
   /** Whether the library is handed the rest of the current frame. */
   #passes = true
   #ended = false
+  /** A Close frame was read to its end. */
+  #isConcluded = false
 
   /** @param tcp what carries the WebSocket, whose last reader is the library at this moment */
-  constructor (socket: WebSocket, tcp: Socket, owner: Flooded, throttle: Throttle, turn: Turn) {
+  constructor (socket: WebSocket, tcp: Socket, owner: InletOwner, throttle: Throttle, turn: Turn) {
     this.#socket = socket
     this.#tcp = tcp
     this.#owner = owner
@@ -47,11 +59,17 @@ export class Inlet implements Throttled {
     this.#turn = turn
     this.#messages = throttle.messages.burst
     this.#bytes = throttle.bytes.burst
-    const reader = (tcp.listeners('data') as Reader[]).at(-1) // others are a host's, who counts bytes, say
-    if (reader === undefined) throw new Error('nobody reads the socket of a WebSocket')
+    // The library's are the last; others are a host's, who counts bytes, say.
+    const reader = (tcp.listeners('data') as Reader[]).at(-1)
+    const ender = (tcp.listeners('end') as Ender[]).at(-1)
+    if (reader === undefined || ender === undefined) throw new Error('nobody reads the socket of a WebSocket')
     this.#reader = reader
     tcp.on('data', (chunk: Buffer) => { this.#read(chunk) })
     tcp.off('data', reader)
+    // Behind a Close frame the library ends what it has ended already, and Node makes errors of that, which nobody hears of:
+    // making them takes longer than checking a token.
+    tcp.on('end', () => { if (!this.#isConcluded) ender.call(tcp) })
+    tcp.off('end', ender)
     // Before the library, which takes what is left for itself: ten thousand frames of a client that floods and hangs up.
     tcp.prependOnceListener('close', () => {
       this.end()
@@ -117,7 +135,8 @@ export class Inlet implements Throttled {
   #handOver (chunk: Buffer): number {
     const walk = this.#walk
     const limit = Math.min(chunk.length, Math.floor(this.#bytes))
-    let end = 0
+    let end = this.#takeTexts(chunk, limit)
+    if (end === limit || this.#isClosing || this.#ended) return end
     do {
       const start = end
       const allowance = Math.min(this.#messages, this.#turn.isSpent ? 1 : STEP)
@@ -127,10 +146,27 @@ export class Inlet implements Throttled {
       this.#messages -= allowance - walk.allowance
       this.#bytes -= end - start
       this.#turn.spend(allowance - walk.allowance)
-      if (walk.isClose && walk.isBetween) this.#ended = true
+      if (walk.isClose && walk.isBetween) this.#ended = this.#isConcluded = true
       this.#reader.call(this.#tcp, start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
     } while (end < limit && !this.#turn.isSpent && !this.#ended && !this.#isClosing)
     return end
+  }
+
+  /** Reads the whole text messages that a read begins with. @returns how far it came */
+  #takeTexts (chunk: Buffer, limit: number): number {
+    let at = 0
+    if (!this.#walk.isIdle) return at
+    while (at < limit && this.#messages >= 1 && (at === 0 || !this.#turn.isSpent) && !this.#ended && !this.#isClosing) {
+      const text = wholeText(chunk, at, limit, this.#throttle.messageBytes)
+      if (text === undefined) break
+      const end = text.byteOffset - chunk.byteOffset + text.length
+      this.#messages--
+      this.#bytes -= end - at
+      this.#turn.spend(1)
+      at = end
+      this.#owner.received(text)
+    }
+    return at
   }
 
   #defer (): void {
@@ -161,7 +197,7 @@ export class Inlet implements Throttled {
       walk.allowance = isNew ? 1 : 0
       at = walk.advance(chunk, start, chunk.length)
       if (isNew) this.#passes = walk.isClose
-      if (walk.isClose && walk.isBetween) this.#ended = true
+      if (walk.isClose && walk.isBetween) this.#ended = this.#isConcluded = true
       if (this.#passes) this.#reader.call(this.#tcp, chunk.subarray(start, at))
     }
   }

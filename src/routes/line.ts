@@ -67,7 +67,10 @@ export class Line {
     this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
-    socket.on('message', (data: Buffer, isBinary: boolean) => { this.#receive(data, isBinary) })
+    socket.on('message', (data: Buffer, isBinary: boolean) => {
+      if (!isBinary) this.received(data)
+      else if (this.isOpen) this.close(1003)
+    })
     socket.on('pong', () => { this.#pongBy = Infinity })
     socket.on('close', (code: number) => {
       this.#inlet.end()
@@ -173,6 +176,13 @@ export class Line {
     }
   }
 
+  /** A text message. They still come after a close (the library hands over what it has read): those are not looked at. */
+  received (text: Buffer): void {
+    if (!this.isOpen) return
+    if (this.#owner === undefined) this.#early.push(text)
+    else this.#owner.received(text)
+  }
+
   /** It was slowed down and does not yield, or a message of its does not come to its end. */
   sentTooMuch (): void {
     this.#context.traffic.floods++
@@ -206,14 +216,6 @@ export class Line {
     if (this.#floodSince === undefined) this.#context.traffic.slowdowns++
     this.#floodSince ??= now
     return now - this.#floodSince >= FLOOD_MS
-  }
-
-  /** Frames still come after a close (the library hands over what it has read): they are not looked at. */
-  #receive (data: Buffer, isBinary: boolean): void {
-    if (!this.isOpen) return
-    if (isBinary) return this.close(1003)
-    if (this.#owner === undefined) this.#early.push(data)
-    else this.#owner.received(data)
   }
 
   /** Runs once, however the line ends. */

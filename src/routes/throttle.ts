@@ -31,6 +31,8 @@ function rateOf (perSecond: number): Rate {
 export class Throttle {
   readonly messages: Rate
   readonly bytes: Rate
+  /** The largest message, in bytes. */
+  readonly messageBytes: number
   /** The most bytes from the beginning of a message to its end. */
   readonly openBytes: number
   readonly #waiting = new Set<Throttled>()
@@ -39,6 +41,7 @@ export class Throttle {
   constructor ({ messagesPerSecond, bytesPerSecond, maxPayloadBytes }: Pick<Config, 'messagesPerSecond' | 'bytesPerSecond' | 'maxPayloadBytes'>) {
     this.messages = rateOf(messagesPerSecond)
     this.bytes = rateOf(bytesPerSecond)
+    this.messageBytes = maxPayloadBytes
     this.openBytes = OPEN_FACTOR * maxPayloadBytes
   }
 
