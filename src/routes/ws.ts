@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import { HttpRefusal } from '../errors.ts'
@@ -21,6 +23,9 @@ declare module 'fastify' {
 
 /** How soon a client that has too many connections may try again, s: they are not given up fast. */
 const CONNECTIONS_RETRY_AFTER_S = '10'
+
+/** What Node keeps of a request whose socket was upgraded: an answer that is never written, and all that it holds. */
+type Upgraded = Socket & { _httpMessage?: ServerResponse | null }
 
 /** How many frames a client says it has; more than were ever sent where it says nothing that is a number. */
 function countOf (seen: unknown): number {
@@ -63,6 +68,7 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       const identity = await admit(request)
       count(request, identity)
       request.turnipIdentity = identity
+      if (request.ws) request.raw.socket.cork() // the answer and the first frame are one write
     },
     handler: async () => {
       throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
@@ -70,13 +76,16 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     wsHandler: (socket, request) => {
       socket.removeAllListeners('error') // a host's own handler would cut off close frames
       const { turnipIdentity: identity } = request
+      const tcp: Upgraded = request.raw.socket
+      tcp._httpMessage?.detachSocket(tcp) // or each connection would keep its request as long as it is open
+      setImmediate(setImmediate, () => { tcp.uncork() }) // behind the first frames, which leave with the turn
       if (identity === undefined || lifecycle.phase !== 'serving') {
         socket.on('error', () => {}) // a broken frame before its end would be nobody's
         return socket.close(1012)
       }
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
-      const line = new Line(socket, request.raw.socket, context)
+      const line = new Line(socket, tcp, context)
       const { session, seen, resume } = request.query as Record<string, unknown>
       if (sessions !== undefined && typeof session === 'string') {
         void sessions.resume(line, identity, { session, seen: countOf(seen) })
