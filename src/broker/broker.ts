@@ -41,7 +41,7 @@ export interface Broker {
   open (handlers: BrokerHandlers): Promise<void>
 
   /**
-   * Queues a record for an instance; all that is queued for it in one turn of the event loop travels together.
+   * Queues a record for an instance; all that is queued for it in one turn of the event loop, at least, travels together.
    * @param vital whether its loss costs more than a message: a change of a room
    * @returns whether it was taken: false when nothing can leave at the moment or too much waits already
    */

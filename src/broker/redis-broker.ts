@@ -13,6 +13,9 @@ import { Misses } from './misses.ts'
  */
 const BATCH_FORMAT = 2
 
+/** So many inboxes may be full at a time: a Redis that answers slowly must not grow this process, however many there are. */
+const MOST_INBOXES = 4
+
 /** How long until a server that does not let us subscribe is asked again, ms. */
 const RETRY_MS = 2000
 
@@ -35,11 +38,15 @@ export interface RedisBrokerOptions {
   readonly log: { debug (context: object, message: string): void, error (context: object, message: string): void }
 }
 
+/** Whether the instance has heard a batch; undefined when it could not be said. */
+type Heard = boolean | undefined
+
 /** What waits for one inbox: lengths and records in turn, and who waits to know whether they were heard. */
-interface Outgoing { readonly parts: Buffer[], bytes: number, readonly asked: Array<(isHeard: boolean | undefined) => void> }
+interface Outgoing { readonly parts: Buffer[], bytes: number, readonly asked: Array<(isHeard: Heard) => void> }
 
 /**
- * A broker over Redis pub/sub: one channel an instance, one PUBLISH a turn and a destination.
+ * A broker over Redis pub/sub: one channel an instance. What one turn of the event loop has for an instance leaves in one
+ * PUBLISH, and the next one when that was answered: the busier Redis is, the more travels together.
  *
  *     batch: format u8 | sender's nonce: length u8, ASCII | (length u32 BE | record)…
  *
@@ -52,10 +59,14 @@ export class RedisBroker implements Broker {
   readonly #channels: Channels
   /** What is to be heard, through every reconnection. */
   readonly #heard = new Set<string>()
-  readonly #queues = new Map<string, Outgoing>()
+  /** What leaves at the end of the turn, or when what is under way was answered. */
+  readonly #waiting = new Map<string, Outgoing>()
+  #waitingBytes = 0
+  /** The PUBLISH to each inbox that is not answered yet. */
+  readonly #underWay = new Map<string, Promise<Heard>>()
+  #isDue = false
   /** What every batch begins with. */
   readonly #head: Buffer
-  readonly #leaving = new Set<Promise<unknown>>()
   readonly #misses: Misses
   #handlers: BrokerHandlers | undefined
   #closed = false
@@ -91,33 +102,41 @@ export class RedisBroker implements Broker {
     return this.#queue(instance, record, vital) !== undefined
   }
 
-  async ask (instance: string, record: Buffer): Promise<boolean | undefined> {
+  async ask (instance: string, record: Buffer): Promise<Heard> {
     const queue = this.#queue(instance, record, false)
-    return queue && await new Promise(resolve => { queue.asked.push(resolve) })
+    return queue && await outcomeOf(queue)
   }
 
   async settled (): Promise<void> {
-    void this.#flush()
-    await Promise.all(this.#leaving)
+    this.#flush()
+    await Promise.all(Array.from(this.#underWay, async ([instance, answer]) => {
+      const queue = this.#waiting.get(instance)
+      return await (queue === undefined ? answer : outcomeOf(queue))
+    }))
   }
 
   #queue (instance: string, record: Buffer, vital: boolean): Outgoing | undefined {
-    const { status } = this.#options.commands
-    const limit = vital ? 2 * INBOX_QUEUE_BYTES : INBOX_QUEUE_BYTES
-    let queue = this.#queues.get(instance)
-    if (status !== 'ready' || this.#channels.backlog + (queue?.bytes ?? 0) + record.length > limit) {
+    const factor = vital ? 2 : 1
+    const bytes = this.#channels.backlog + record.length
+    let queue = this.#waiting.get(instance)
+    if (
+      this.#options.commands.status !== 'ready' || bytes + (queue?.bytes ?? 0) > factor * INBOX_QUEUE_BYTES ||
+      bytes + this.#waitingBytes > factor * MOST_INBOXES * INBOX_QUEUE_BYTES
+    ) {
       if (vital) this.#misses.add(instance)
       return undefined
     }
     if (queue === undefined) {
-      if (this.#queues.size === 0) setImmediate(() => { void this.#flush() })
       queue = { parts: [this.#head], bytes: this.#head.length, asked: [] }
-      this.#queues.set(instance, queue)
+      this.#waiting.set(instance, queue)
+      if (!this.#isDue) setImmediate(() => { this.#flush() })
+      this.#isDue = true
     }
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(record.length)
     queue.parts.push(length, record)
     queue.bytes += 4 + record.length
+    this.#waitingBytes += 4 + record.length
     return queue
   }
 
@@ -140,7 +159,7 @@ export class RedisBroker implements Broker {
     this.#closed = true
     this.#handlers = undefined
     this.#misses.stop()
-    await this.#flush()
+    await this.settled()
   }
 
   /** There is a connection without subscriptions. One that breaks meanwhile is followed by the next. */
@@ -161,21 +180,28 @@ export class RedisBroker implements Broker {
     }
   }
 
-  async #flush (): Promise<void> {
-    const queues = [...this.#queues]
-    this.#queues.clear()
-    const leaving = Promise.all(queues.map(async ([instance, { parts, bytes, asked }]) => {
-      const isHeard = await this.#publish(instance, Buffer.concat(parts, bytes))
-      for (const tell of asked) tell(isHeard)
-      if (isHeard !== true) this.#misses.add(instance)
-    }))
-    this.#leaving.add(leaving)
-    await leaving
-    this.#leaving.delete(leaving)
+  #flush (): void {
+    this.#isDue = false
+    for (const instance of this.#waiting.keys()) if (!this.#underWay.has(instance)) void this.#empty(instance)
   }
 
-  /** @returns whether the instance has heard it; undefined when it could not be said. Never rejects. */
-  async #publish (instance: string, batch: Buffer): Promise<boolean | undefined> {
+  /** Sends what waits for an instance, and what has come for it by the time that was answered. */
+  async #empty (instance: string): Promise<void> {
+    for (let queue; (queue = this.#waiting.get(instance)) !== undefined;) {
+      const { parts, bytes, asked } = queue
+      this.#waiting.delete(instance)
+      this.#waitingBytes -= bytes - this.#head.length
+      const answer = this.#publish(instance, Buffer.concat(parts, bytes))
+      this.#underWay.set(instance, answer)
+      const isHeard = await answer
+      for (const tell of asked) tell(isHeard)
+      if (isHeard !== true) this.#misses.add(instance)
+    }
+    this.#underWay.delete(instance)
+  }
+
+  /** Never rejects. */
+  async #publish (instance: string, batch: Buffer): Promise<Heard> {
     const { names, measure, log, commands } = this.#options
     if (commands.status !== 'ready') return undefined
     try {
@@ -215,4 +241,8 @@ export class RedisBroker implements Broker {
       this.#options.log.error({ err: error }, 'an announcement in the lobby could not be handled')
     }
   }
+}
+
+async function outcomeOf ({ asked }: Outgoing): Promise<Heard> {
+  return await new Promise(resolve => { asked.push(resolve) })
 }
