@@ -4,6 +4,7 @@ import type { CallReport } from '../options.ts'
 import { PairLink, type LinkedSignal, type Signal } from './pair-link.ts'
 import { Negotiator } from './negotiator.ts'
 import type { Peer, PeerEvents, PeerState } from './peer.ts'
+import { Senders } from './senders.ts'
 import { candidateTypes, pathOf, type Path } from './stats.ts'
 
 /** A pair that is not connected after this time has failed, though it goes on trying. */
@@ -57,7 +58,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   readonly #link: PairLink
   readonly #negotiator: Negotiator
   readonly #control: RTCDataChannel
-  readonly #senders = new Map<MediaStreamTrack, RTCRtpSender>()
+  readonly #senders: Senders
   readonly #streams = new Set<MediaStream>()
   readonly #born = performance.now()
   /** How long the set-up took. */
@@ -72,6 +73,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     super()
     const { connection, leading, calling, birth, taken, renew, tracks } = this.#options = options
     this.connection = connection
+    this.#senders = new Senders(connection)
     this.#link = new PairLink({
       leading,
       calling,
@@ -102,7 +104,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
       this.#control.addEventListener('close', () => { if (this.#left || this.#link.plain) this.close() })
     })
     for (const [track, streams] of tracks) this.addTrack(track, streams)
-    if (calling) this.#ask()
+    if (calling) this.#senders.ask(options.receive)
     else this.#wait()
     this.#expect()
   }
@@ -132,36 +134,16 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     return (await pathOf(this.connection))?.roundTripTime
   }
 
-  /** An idle sender is taken again, or each switch of a camera would add a section to every description. */
   addTrack (track: MediaStreamTrack, streams: MediaStream[]): void {
-    const taken = [...this.#senders.values()]
-    const idle = this.connection.getTransceivers().find(({ sender, receiver, direction }) =>
-      direction === 'recvonly' && receiver.track.kind === track.kind && sender.track === null && !taken.includes(sender))
-    if (idle === undefined) {
-      this.#senders.set(track, this.connection.addTrack(track, ...streams))
-      return
-    }
-    this.#senders.set(track, idle.sender)
-    idle.direction = 'sendrecv'
-    idle.sender.setStreams(...streams)
-    this.#settle(idle.sender.replaceTrack(track))
+    this.#settle(this.#senders.add(track, streams))
   }
 
   removeTrack (track: MediaStreamTrack): void {
-    const sender = this.#senders.get(track)
-    const transceiver = this.connection.getTransceivers().find(({ sender: other }) => other === sender)
-    this.#senders.delete(track)
-    if (transceiver === undefined) return
-    transceiver.direction = 'recvonly'
-    this.#settle(transceiver.sender.replaceTrack(null))
+    this.#settle(this.#senders.remove(track))
   }
 
   async replaceTrack (old: MediaStreamTrack, track: MediaStreamTrack): Promise<void> {
-    const sender = this.#senders.get(old)
-    if (sender === undefined) return
-    await sender.replaceTrack(track)
-    this.#senders.delete(old)
-    this.#senders.set(track, sender)
+    await this.#senders.replace(old, track)
   }
 
   setConfiguration (configuration: RTCConfiguration): void {
@@ -176,7 +158,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   call (): void {
     if (this.#link.heard) return
     this.#clear('patience')
-    this.#ask()
+    this.#senders.ask(this.#options.receive)
     this.#link.call()
     this.#negotiator.call()
   }
@@ -225,14 +207,6 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
       if (this.#options.online()) this.call()
       else this.#wait()
     })
-  }
-
-  /** What the first offer asks for besides what it brings. */
-  #ask (): void {
-    const kinds = [...this.#senders.keys()].map(({ kind }) => kind)
-    for (const kind of this.#options.receive) {
-      if (!kinds.includes(kind)) this.connection.addTransceiver(kind, { direction: 'recvonly' })
-    }
   }
 
   #changed (): void {
