@@ -249,7 +249,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
   }
 
   #configure (): void {
-    for (const pair of this.#pairs.values()) pair.setConfiguration(this.#configuration())
+    for (const { connection } of this.#pairs.values()) connection.setConfiguration(this.#configuration())
   }
 }
 

@@ -5,7 +5,8 @@ import { PairLink, type LinkedSignal, type Signal } from './pair-link.ts'
 import { Negotiator } from './negotiator.ts'
 import type { Peer, PeerEvents, PeerState } from './peer.ts'
 import { Senders } from './senders.ts'
-import { candidateTypes, pathOf, type Path } from './stats.ts'
+import { pathOf, whyNoPath, type Path } from './stats.ts'
+import { Timers } from './timers.ts'
 
 /** A pair that is not connected after this time has failed, though it goes on trying. */
 const SETUP_MS = 20_000
@@ -23,8 +24,6 @@ const RESTART_LONGEST_MS = 30_000
 const GRACE_MS = 10_000
 /** When the path is read for good: at first a candidate of the other side's may be known by a check of its alone, as prflx. */
 const PATH_MS = 1_000
-
-type TimerName = 'deadline' | 'patience' | 'restart' | 'grace' | 'path'
 
 export interface PairOptions {
   info: PeerInfo
@@ -60,6 +59,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   readonly #control: RTCDataChannel
   readonly #senders: Senders
   readonly #streams = new Set<MediaStream>()
+  readonly #timers = new Timers<'deadline' | 'patience' | 'restart' | 'grace' | 'path'>()
   readonly #born = performance.now()
   /** How long the set-up took. */
   #setupMs: number | undefined
@@ -67,7 +67,6 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   /** The server has said that the member left. */
   #left = false
   #restarts = 0
-  #timers: Partial<Record<TimerName, ReturnType<typeof setTimeout>>> = {}
 
   constructor (options: PairOptions) {
     super()
@@ -97,11 +96,11 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     // There is always something to connect, and something that tells at once when the other side closes.
     this.#control = connection.createDataChannel('turnip', { negotiated: true, id: 0 })
     this.#control.binaryType = 'arraybuffer'
-    this.#control.addEventListener('open', () => { this.#tell('open', { peer: this }) })
     this.#control.addEventListener('message', ({ data }) => { this.#tell('message', { peer: this, data: data as string | ArrayBuffer }) })
-    // One that never opened was declined.
     this.#control.addEventListener('open', () => {
+      // One that closes without having been open was declined.
       this.#control.addEventListener('close', () => { if (this.#left || this.#link.plain) this.close() })
+      this.#tell('open', { peer: this })
     })
     for (const [track, streams] of tracks) this.addTrack(track, streams)
     if (calling) this.#senders.ask(options.receive)
@@ -121,7 +120,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   }
 
   send (data: string | ArrayBuffer | ArrayBufferView<ArrayBuffer>): boolean {
-    if (this.#control.readyState !== 'open') return false
+    if (this.#control.readyState !== 'open') return false // not every browser throws where it is closed
     try {
       this.#control.send(data as string)
       return true
@@ -134,30 +133,16 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     return (await pathOf(this.connection))?.roundTripTime
   }
 
-  addTrack (track: MediaStreamTrack, streams: MediaStream[]): void {
-    this.#settle(this.#senders.add(track, streams))
-  }
+  addTrack (track: MediaStreamTrack, streams: MediaStream[]): void { this.#settle(this.#senders.add(track, streams)) }
+  removeTrack (track: MediaStreamTrack): void { this.#settle(this.#senders.remove(track)) }
+  async replaceTrack (old: MediaStreamTrack, track: MediaStreamTrack): Promise<void> { await this.#senders.replace(old, track) }
 
-  removeTrack (track: MediaStreamTrack): void {
-    this.#settle(this.#senders.remove(track))
-  }
-
-  async replaceTrack (old: MediaStreamTrack, track: MediaStreamTrack): Promise<void> {
-    await this.#senders.replace(old, track)
-  }
-
-  setConfiguration (configuration: RTCConfiguration): void {
-    this.connection.setConfiguration(configuration)
-  }
-
-  receive (signal: LinkedSignal): void {
-    this.#link.receive(signal)
-  }
+  receive (signal: LinkedSignal): void { this.#link.receive(signal) }
 
   /** Makes the first offer after all, unless something was heard meanwhile. */
   call (): void {
     if (this.#link.heard) return
-    this.#clear('patience')
+    this.#timers.clear('patience')
     this.#senders.ask(this.#options.receive)
     this.#link.call()
     this.#negotiator.call()
@@ -171,15 +156,14 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   memberLeft (): void {
     const works = this.connection.connectionState === 'connected' && ['connecting', 'open'].includes(this.#control.readyState)
-    // Only a link tells whether a member that comes back has the same connection.
-    if (!works || this.#link.plain) return this.close()
+    if (!works || this.#link.plain) return this.close() // without a link nothing tells whether the same connection comes back
     this.#left = true
-    this.#later('grace', GRACE_MS, () => { this.close() })
+    this.#timers.set('grace', GRACE_MS, () => { this.close() })
   }
 
   memberBack (): void {
     this.#left = false
-    this.#clear('grace')
+    this.#timers.clear('grace')
   }
 
   /** @param bye whether the other side is told */
@@ -189,21 +173,21 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     this.#succeeded()
     this.#link.close()
     this.#negotiator.close()
-    for (const name of Object.keys(this.#timers) as TimerName[]) this.#clear(name)
+    this.#timers.end()
     this.connection.close()
     this.#setState('closed')
     this.#options.closed()
   }
 
   #deliver (signal: Signal): void {
-    this.#clear('patience')
+    this.#timers.clear('patience')
     if (signal.type === 'bye') this.close()
     else this.#negotiator.receive(signal)
   }
 
   /** The member may be one that waits for an offer too. */
   #wait (): void {
-    this.#later('patience', this.#options.leading ? PATIENCE_MS : PATIENCE_SECOND_MS, () => {
+    this.#timers.set('patience', this.#options.leading ? PATIENCE_MS : PATIENCE_SECOND_MS, () => {
       if (this.#options.online()) this.call()
       else this.#wait()
     })
@@ -217,13 +201,12 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   }
 
   #up (): void {
-    this.#clear('deadline')
-    this.#clear('restart')
+    this.#timers.clear('deadline', 'restart')
     this.#restarts = 0
     this.#setupMs ??= Math.round(performance.now() - this.#born)
     this.#setState('connected')
     this.#settle(this.#readPath())
-    this.#later('path', PATH_MS, () => { this.#settle(this.#readPath().then(() => { this.#succeeded() })) })
+    this.#timers.set('path', PATH_MS, () => { this.#settle(this.#readPath().then(() => { this.#succeeded() })) })
   }
 
   #down (how: 'disconnected' | 'failed'): void {
@@ -238,7 +221,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   /** By one side first, or two offers would meet; and again and again, because the network may come back at any time. */
   #restart (afterMs: number): void {
     const patience = this.#restarts === 0 && !this.#options.leading ? RESTART_SECOND_MS : 0
-    this.#later('restart', afterMs + patience, () => {
+    this.#timers.set('restart', afterMs + patience, () => {
       const pause = Math.min(RESTART_LONGEST_MS, RESTART_PAUSE_MS * 2 ** this.#restarts++)
       // While an offer has no answer, another one could not be made.
       if (this.#options.online() && this.connection.signalingState === 'stable') this.connection.restartIce()
@@ -247,7 +230,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   }
 
   #expect (): void {
-    this.#later('deadline', SETUP_MS, () => {
+    this.#timers.set('deadline', SETUP_MS, () => {
       this.#setState('failed')
       this.#settle(this.#failed())
       if (this.#restarts === 0) this.#restart(0)
@@ -255,18 +238,11 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
   }
 
   async #failed (): Promise<void> {
-    const cause = await this.#cause()
+    let cause = 'Nothing was heard from the other side'
+    if (!this.#options.online()) cause = 'The connection to the server is lost'
+    else if (this.#link.heard) cause = await whyNoPath(this.connection)
     this.#tell('error', { peer: this, error: new Error(cause) })
     this.#report({ result: 'failed', ms: SETUP_MS, cause })
-  }
-
-  /** Why there is no connection, as well as this side can know. */
-  async #cause (): Promise<string> {
-    if (!this.#options.online()) return 'The connection to the server is lost'
-    if (!this.#link.heard) return 'Nothing was heard from the other side'
-    const [local, remote] = await Promise.all([candidateTypes(this.connection, 'local'), candidateTypes(this.connection, 'remote')])
-    if (this.connection.remoteDescription === null) return 'No answer came'
-    return `No path was found between candidates here (${local || 'none'}) and there (${remote || 'none'})`
   }
 
   async #readPath (): Promise<void> {
@@ -289,8 +265,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   #incoming ({ track, streams }: RTCTrackEvent): void {
     this.#tell('track', { peer: this, track, streams })
-    for (const stream of streams) {
-      if (this.#streams.has(stream)) continue
+    for (const stream of streams.filter(stream => !this.#streams.has(stream))) {
       this.#streams.add(stream)
       stream.addEventListener('removetrack', () => { if (stream.getTracks().length === 0) this.#streams.delete(stream) })
       this.#tell('stream', { peer: this, stream })
@@ -312,15 +287,5 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     promise.catch((error: unknown) => {
       if (this.state !== 'closed') this.#tell('error', { peer: this, error: error instanceof Error ? error : new Error(String(error)) })
     })
-  }
-
-  #later (name: TimerName, ms: number, what: () => void): void {
-    this.#clear(name)
-    if (this.state !== 'closed') this.#timers[name] = setTimeout(what, ms) // a listener may have closed it just now
-  }
-
-  #clear (name: TimerName): void {
-    clearTimeout(this.#timers[name])
-    delete this.#timers[name]
   }
 }

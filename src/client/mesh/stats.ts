@@ -37,10 +37,13 @@ export async function pathOf (connection: RTCPeerConnection): Promise<{ path: Pa
   return { path: FARTHER[Math.max(...ends)] ?? 'host', roundTripTime: seconds === undefined ? undefined : seconds * 1000 }
 }
 
-/** @returns the types of a side's candidates, each once */
-export async function candidateTypes (connection: RTCPeerConnection, side: 'local' | 'remote'): Promise<string> {
-  const types = [...(await reportsOf(connection)).values()]
-    .filter(({ type }) => type === `${side}-candidate`)
-    .map(({ candidateType }) => candidateType)
-  return [...new Set(types)].join(', ')
+/** Why a connection has not come about, as well as one side can tell. */
+export async function whyNoPath (connection: RTCPeerConnection): Promise<string> {
+  if (connection.remoteDescription === null) return 'No answer came'
+  const reports = [...(await reportsOf(connection)).values()]
+  const [here, there] = ['local-candidate', 'remote-candidate'].map(side => {
+    const types = reports.filter(({ type }) => type === side).map(({ candidateType }) => candidateType)
+    return [...new Set(types)].join(', ') || 'none'
+  })
+  return `No path was found between candidates here (${here}) and there (${there})`
 }
