@@ -173,10 +173,7 @@ export class Stage {
 
   /** Waits until nothing was said for longer than a link waits before it says it once more. */
   async quiet (): Promise<void> {
-    for (let before = -1; before !== this.carried.length;) {
-      before = this.carried.length
-      await new Promise(resolve => setTimeout(resolve, 3_500))
-    }
+    await until('nothing is said any more', () => performance.now() - (this.carried.at(-1)?.at ?? 0) > 3_500)
   }
 
   count (from: string, to: string, type: string): number {
