@@ -15,8 +15,6 @@ const PATIENCE_MS = 2_500
 const PATIENCE_SECOND_MS = 5_000
 /** A path that is `disconnected` often comes back by itself within this time. */
 const RESTART_MS = 2_000
-/** How much later the other side restarts, where the first one did not. */
-const RESTART_SECOND_MS = 8_000
 /** Between two restarts: what the browser's checks need, doubled each time up to the longest. */
 const RESTART_PAUSE_MS = 8_000
 const RESTART_LONGEST_MS = 30_000
@@ -181,6 +179,7 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   #deliver (signal: Signal): void {
     this.#timers.clear('patience')
+    if (signal.type === 'offer' && this.#timers.has('restart')) this.#restart(this.#options.leading ? RESTART_PAUSE_MS : RESTART_LONGEST_MS)
     if (signal.type === 'bye') this.close()
     else this.#negotiator.receive(signal)
   }
@@ -218,14 +217,15 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
     if (this.#restarts === 0) this.#restart(how === 'failed' ? 0 : RESTART_MS)
   }
 
-  /** By one side first, or two offers would meet; and again and again, because the network may come back at any time. */
+  /**
+   * Again and again, because the network may come back at any time; and by the leading side first, or two offers would
+   * meet: the other one waits for a pause longer, and for longer than that side does after each of its offers.
+   */
   #restart (afterMs: number): void {
-    const patience = this.#restarts === 0 && !this.#options.leading ? RESTART_SECOND_MS : 0
-    this.#timers.set('restart', afterMs + patience, () => {
-      const pause = Math.min(RESTART_LONGEST_MS, RESTART_PAUSE_MS * 2 ** this.#restarts++)
+    this.#timers.set('restart', this.#options.leading ? afterMs : afterMs + RESTART_PAUSE_MS, () => {
       // While an offer has no answer, another one could not be made.
       if (this.#options.online() && this.connection.signalingState === 'stable') this.connection.restartIce()
-      this.#restart(pause)
+      this.#restart(Math.min(RESTART_LONGEST_MS, RESTART_PAUSE_MS * 2 ** this.#restarts++))
     })
   }
 

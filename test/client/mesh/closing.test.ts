@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Emitter } from '../../../src/client/emitter.ts'
-import { PeerMesh, type SignalingClient, type SignalingEvents } from '../../../src/client/index.ts'
+import { PeerMesh, type Member, type SignalingClient, type SignalingEvents } from '../../../src/client/index.ts'
 
 const BEN = { connection_id: 'a', user_id: 'ben', username: 'Ben' }
 
@@ -30,18 +30,24 @@ class Unconnected extends EventTarget {
 class Client extends Emitter<SignalingEvents> {
   readonly state = 'open'
   readonly room = 'tea'
-  readonly connectionId = 'b'
-  readonly members = new Map([[BEN.connection_id, BEN]])
+  readonly members = new Map<string, Member>([[BEN.connection_id, BEN]])
   readonly iceServers = []
+  readonly connectionId: string
+  constructor (connectionId: string) {
+    super()
+    this.connectionId = connectionId
+  }
+
   send (): boolean { return true }
   report (): void {}
   tell<E extends keyof SignalingEvents> (event: E, detail: SignalingEvents[E]): void { this.emit(event, detail) }
 }
 
-function meshFor (t: TestContext): { mesh: PeerMesh, client: Client, states: string[] } {
+/** @param id the higher one leads */
+function meshFor (t: TestContext, id = 'b'): { mesh: PeerMesh, client: Client, states: string[] } {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   Unconnected.made = []
-  const client = new Client()
+  const client = new Client(id)
   const mesh = new PeerMesh(client as unknown as SignalingClient, { RTCPeerConnection: Unconnected as unknown as typeof RTCPeerConnection })
   const states: string[] = []
   mesh.on('state', ({ state }) => { states.push(state) })
@@ -73,4 +79,29 @@ test('a mesh that is closed when a member goes connects with nobody any more', t
   client.tell('resynced', { room: 'tea', members: new Map([['c', { ...BEN, connection_id: 'c' }]]) })
   assert.deepEqual(Unconnected.made.map(({ connectionState }) => connectionState), ['closed'])
   assert.equal(mesh.peers.size, 0)
+})
+
+test('a path that is lost is looked for by the leading side at once, and by the other one later, unless it hears that it is', t => {
+  /** After how many seconds it is, with offers of the other side at these. */
+  const restartsOf = (id: string, ...offers: number[]): number[] => {
+    const { client, mesh } = meshFor(t, id)
+    client.tell('data', { from: BEN, data: { type: 'answer', sdp: '' } })
+    const [connection] = Unconnected.made
+    assert.ok(connection)
+    connection.becomes('connected')
+    connection.becomes('failed')
+    const restarts: number[] = []
+    for (let second = 0; second <= 120; second++) {
+      t.mock.timers.tick(second === 0 ? 0 : 1_000)
+      if (connection.restarts > restarts.length) restarts.push(second)
+      if (offers.includes(second)) client.tell('data', { from: BEN, data: { type: 'offer', sdp: '' } })
+    }
+    mesh.close()
+    t.mock.timers.reset()
+    return restarts
+  }
+  const leading = [0, 8, 24, 54, 84, 114]
+  assert.deepEqual(restartsOf('b'), leading)
+  assert.deepEqual(restartsOf('0', ...leading), [])
+  assert.deepEqual(restartsOf('0'), [8, 24, 48, 86])
 })
