@@ -47,7 +47,7 @@ const birth = (): number => (lastBirth = Math.max(Date.now(), lastBirth + 1))
  */
 export class PeerMesh extends Emitter<MeshEvents> {
   readonly #client: SignalingClient
-  readonly #options: MeshOptions
+  readonly #options: MeshOptions & { RTCPeerConnection: NonNullable<MeshOptions['RTCPeerConnection']> }
   readonly #pairs = new Map<string, Pair>()
   readonly #tracks = new Map<MediaStreamTrack, MediaStream[]>()
   /** Members that are in the room and have said goodbye. */
@@ -60,10 +60,13 @@ export class PeerMesh extends Emitter<MeshEvents> {
   #self = ''
   #crowded = false
 
+  /** @throws TypeError where there is no WebRTC */
   constructor (client: SignalingClient, options: MeshOptions = {}) {
     super()
+    const { RTCPeerConnection = globalThis.RTCPeerConnection as MeshOptions['RTCPeerConnection'] } = options
+    if (RTCPeerConnection === undefined) throw new TypeError('There is no RTCPeerConnection here: pass one, as { RTCPeerConnection }')
     this.#client = client
-    this.#options = options
+    this.#options = { ...options, RTCPeerConnection }
     for (const track of options.stream?.getTracks() ?? []) this.#tracks.set(track, options.stream === undefined ? [] : [options.stream])
     this.#offs = [
       client.on('joined', ({ members, rejoined }) => { this.#enter(members, rejoined) }),
@@ -201,7 +204,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
     if (this.#offs.length === 0) return undefined // a listener has closed the mesh just now
     const id = info.connection_id
     this.#gone.delete(id)
-    const { RTCPeerConnection = globalThis.RTCPeerConnection, receive = [], report = true } = this.#options
+    const { RTCPeerConnection, receive = [], report = true } = this.#options
     const leading = this.#self > id
     const pair = new Pair({
       info,

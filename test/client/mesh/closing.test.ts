@@ -105,3 +105,7 @@ test('a path that is lost is looked for by the leading side at once, and by the 
   assert.deepEqual(restartsOf('0', ...leading), [])
   assert.deepEqual(restartsOf('0'), [8, 24, 48, 86])
 })
+
+test('where there is no WebRTC no mesh can be made', () => {
+  assert.throws(() => new PeerMesh(new Client('b') as unknown as SignalingClient), { name: 'TypeError', message: /RTCPeerConnection/ })
+})
