@@ -252,7 +252,10 @@ export class PeerMesh extends Emitter<MeshEvents> {
   }
 
   #configure (): void {
-    for (const { connection } of this.#pairs.values()) connection.setConfiguration(this.#configuration())
+    for (const { connection } of this.#pairs.values()) {
+      // the application may have closed it
+      if (connection.signalingState !== 'closed') connection.setConfiguration(this.#configuration())
+    }
   }
 }
 

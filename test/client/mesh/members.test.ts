@@ -191,7 +191,9 @@ void describe('A mesh and the members of its room', { concurrency: true }, () =>
       stage.client('a').iceServers = [{ urls: 'stun:first.invalid' }]
       stage.mesh('a', { rtc: { iceServers: [own], iceTransportPolicy: 'relay' } })
       stage.join('a')
+      stage.enter('c')
       stage.enter('b')
+      stage.peer('a', 'c').connection.close() // by the application: nothing tells the mesh
       const urls = (): unknown => stage.peer('a', 'b').connection.getConfiguration().iceServers?.map(server => server.urls).flat()
       const first = urls()
       stage.at('a').iceServers = [{ urls: 'stun:second.invalid' }]
