@@ -9,6 +9,11 @@ import type { Peer, PeerEvents } from './peer.ts'
 /** A camera's picture sent to eight others is eight times its upload, and eight encoders. */
 const MAX_PEERS = 8
 
+/** How long a first offer is waited for. @see PairOptions.patienceMs */
+const PATIENCE_MS = 2_500
+/** ... by a mesh that is made in a room: the offer is on its way, or was made before there was anybody to take it. */
+const LATE_PATIENCE_MS = 1_000
+
 /** So often within this time, ms, a member may have begun anew. */
 const MOST_RENEWALS = 5
 const RENEWALS_MS = 10_000
@@ -97,8 +102,10 @@ export class PeerMesh extends Emitter<MeshEvents> {
       addEventListener('pagehide', hangUp, true)
       this.#offs.push(() => { removeEventListener('pagehide', hangUp, true) })
     }
-    // Those who were here first have called in vain; those who came later wait.
-    if (client.room !== null) this.#enter(client.members, true)
+    this.#self = client.connectionId
+    // Who came later than this client waits for its call, and has no `joined_at`.
+    for (const member of client.members.values()) this.#connect(member, member.joined_at === undefined, LATE_PATIENCE_MS)
+    this.#count()
   }
 
   /** Whom there is a connection with, or one under way, by connection_id. */
@@ -200,7 +207,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
   }
 
   /** @param calling makes the first offer: the one who was here first does, as others than this library expect it */
-  #connect (info: PeerInfo, calling: boolean): Pair | undefined {
+  #connect (info: PeerInfo, calling: boolean, patienceMs = PATIENCE_MS): Pair | undefined {
     if (this.#offs.length === 0) return undefined // a listener has closed the mesh just now
     const id = info.connection_id
     this.#gone.delete(id)
@@ -210,6 +217,7 @@ export class PeerMesh extends Emitter<MeshEvents> {
       info,
       leading,
       calling,
+      patienceMs,
       birth: birth(),
       taken: this.#taken.get(id) ?? 0,
       connection: new RTCPeerConnection(this.#configuration()),

@@ -10,9 +10,6 @@ import { Timers } from './timers.ts'
 
 /** A pair that is not connected after this time has failed, though it goes on trying. */
 const SETUP_MS = 20_000
-/** How long the other side's first offer is waited for: the leading side calls then, and if it does not the other one. */
-const PATIENCE_MS = 2_500
-const PATIENCE_SECOND_MS = 5_000
 /** A path that is `disconnected` often comes back by itself within this time. */
 const RESTART_MS = 2_000
 /** Between two restarts: what the browser's checks need, doubled each time up to the longest. */
@@ -29,6 +26,8 @@ export interface PairOptions {
   leading: boolean
   /** This side makes the first offer. */
   calling: boolean
+  /** How long the leading side waits for the other side's first offer before it calls; the other one waits twice as long. */
+  patienceMs: number
   birth: number
   /** @see PairLinkOptions.taken */
   taken: number
@@ -186,8 +185,9 @@ export class Pair extends Emitter<PeerEvents> implements Peer {
 
   /** The member may be one that waits for an offer too. */
   #wait (): void {
-    this.#timers.set('patience', this.#options.leading ? PATIENCE_MS : PATIENCE_SECOND_MS, () => {
-      if (this.#options.online()) this.call()
+    const { leading, patienceMs, online } = this.#options
+    this.#timers.set('patience', leading ? patienceMs : 2 * patienceMs, () => {
+      if (online()) this.call()
       else this.#wait()
     })
   }

@@ -16,7 +16,13 @@ class Unconnected extends EventTarget {
     Unconnected.made.push(this)
   }
 
-  createDataChannel (): object { return new EventTarget() }
+  readonly localDescription = { type: 'offer', sdp: '' }
+  createDataChannel (): object {
+    this.dispatchEvent(new Event('negotiationneeded'))
+    return new EventTarget()
+  }
+
+  async setLocalDescription (): Promise<void> { await Promise.resolve() }
   setConfiguration (): void {}
   restartIce (): void { this.restarts++ }
   async getStats (): Promise<Map<string, object>> { return await Promise.resolve(new Map()) }
@@ -38,7 +44,12 @@ class Client extends Emitter<SignalingEvents> {
     this.connectionId = connectionId
   }
 
-  send (): boolean { return true }
+  readonly called: string[] = []
+  send ({ type }: { type: string }, to: string): boolean {
+    if (type === 'offer' && !this.called.includes(to)) this.called.push(to)
+    return true
+  }
+
   report (): void {}
   tell<E extends keyof SignalingEvents> (event: E, detail: SignalingEvents[E]): void { this.emit(event, detail) }
 }
@@ -108,4 +119,26 @@ test('a path that is lost is looked for by the leading side at once, and by the 
 
 test('where there is no WebRTC no mesh can be made', () => {
   assert.throws(() => new PeerMesh(new Client('b') as unknown as SignalingClient), { name: 'TypeError', message: /RTCPeerConnection/ })
+})
+
+test('a mesh that is made in a room calls at once who came later, and after a second who was there first and has not called', async t => {
+  for (const [self, patienceMs] of [['z', 1_000], ['0', 2_000]] as const) {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const client = new Client(self)
+    for (const [id, joined] of [['first', { joined_at: 0 }], ['has-called', { joined_at: 0 }], ['later', {}]] as const) client.members.set(id, { ...BEN, connection_id: id, ...joined })
+    client.members.delete(BEN.connection_id)
+    const mesh = new PeerMesh(client as unknown as SignalingClient, { RTCPeerConnection: Unconnected as unknown as typeof RTCPeerConnection })
+    const called = async (): Promise<string[]> => {
+      await new Promise(resolve => setImmediate(resolve)) // offers are made by promises
+      return client.called
+    }
+    assert.deepEqual(await called(), ['later'])
+    client.tell('data', { from: { ...BEN, connection_id: 'has-called' }, data: { type: 'offer', sdp: '' } })
+    t.mock.timers.tick(patienceMs - 1)
+    assert.deepEqual(await called(), ['later'])
+    t.mock.timers.tick(1)
+    assert.deepEqual(await called(), ['later', 'first'])
+    mesh.close()
+    t.mock.timers.reset()
+  }
 })

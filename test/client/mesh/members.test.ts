@@ -162,7 +162,7 @@ void describe('A mesh and the members of its room', { concurrency: true }, () =>
       }
       return result
     })
-    for (const { ms } of again) assert.ok(ms < 2_000, 'a latecomer asks for the offer that it has missed')
+    for (const { ms } of again) assert.ok(ms < 4_000, 'a latecomer calls, where the offer was missed')
   })
 
   test('a room that is too large for a mesh is told so once, and connects all the same', async t => {

@@ -53,12 +53,16 @@ async function outages (page: Page, victim: string, left: boolean): Promise<Outc
 }
 
 void describe('The signals of a pair', { concurrency: true }, () => {
-  test('a pair negotiates once, and whoever was there first calls: one offer, one answer, then nothing more is said', async t => {
+  test('a pair negotiates once, and whoever was there first calls, also where the other one has a mesh only after it has joined: one offer, one answer, then nothing more is said', async t => {
     const page = await openStage(t, browser)
-    const all = await page.evaluate(async () => await Promise.all([['a', 'b'], ['b', 'a']].map(async ([first = '', second = '']) => {
+    const all = await page.evaluate(async () => await Promise.all(([['a', 'b'], ['b', 'a'], ['b', 'a', 'late']] as const).map(async ([first, second, late]) => {
       const stage = new library.Stage()
       stage.enter(first, { stream: stage.stream() })
-      stage.enter(second, { stream: stage.stream() })
+      stage.client(second)
+      const mesh = (): unknown => stage.mesh(second, { stream: stage.stream() })
+      if (late === undefined) mesh()
+      stage.join(second)
+      if (late !== undefined) mesh()
       await stage.connected('a', 'b')
       await stage.quiet()
       return { said: [stage.said(first, second), stage.said(second, first)], connections: stage.connections.length }

@@ -2,7 +2,7 @@
  * Runs in the page: a room whose signals a test can lose, with real connections between its members. The server's own
  * part is tested over a real one; here it is what it does when an instance dies.
  */
-import { Emitter, PeerMesh, type CallReport, type IceServer, type MeshOptions, type Peer, type PeerInfo, type SignalingClient, type SignalingEvents, type SignalingState } from '../../../src/client/index.ts'
+import { Emitter, PeerMesh, type CallReport, type IceServer, type Member, type MeshOptions, type Peer, type PeerInfo, type SignalingClient, type SignalingEvents, type SignalingState } from '../../../src/client/index.ts'
 import { canvasStream, moves, until } from './pictures.ts'
 import { Plain } from './plain.ts'
 
@@ -10,7 +10,7 @@ import { Plain } from './plain.ts'
 class StageClient extends Emitter<SignalingEvents> {
   state: SignalingState = 'open'
   room: string | null = null
-  members = new Map<string, PeerInfo>()
+  members = new Map<string, Member>()
   iceServers: IceServer[] = []
   reports: CallReport[] = []
   readonly #stage: Stage
@@ -97,7 +97,7 @@ export class Stage {
     const client = this.at(id)
     client.room = 'stage'
     client.state = 'open'
-    client.members = new Map(this.#others(id).map(other => [other.connectionId, infoOf(other.connectionId)]))
+    client.members = new Map(this.#others(id).map(other => [other.connectionId, { ...infoOf(other.connectionId), joined_at: 0 }]))
     for (const other of this.#others(id)) {
       other.members.set(id, infoOf(id))
       other.tell('user_joined', infoOf(id))
