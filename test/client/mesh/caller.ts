@@ -12,6 +12,7 @@ export class Caller {
   /** The types of signals sent, as they went to the server. */
   readonly sent: string[] = []
   readonly offers = new Set<string>()
+  readonly answers = new Set<string>()
   connections: RTCPeerConnection[] = []
   readonly until = until
 
@@ -23,7 +24,7 @@ export class Caller {
       if (direction !== 'out' || frame.type !== 'data') return
       const { type, sdp } = frame.data as { type: string, sdp?: string }
       this.sent.push(type)
-      if (type === 'offer' && sdp !== undefined) this.offers.add(sdp)
+      if (sdp !== undefined) this[type === 'offer' ? 'offers' : 'answers'].add(sdp)
     })
     this.mesh = this.open(options)
   }
