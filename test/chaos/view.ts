@@ -31,8 +31,8 @@ export class View {
   /** What `degraded` said last. */
   redis: 'up' | 'down' | undefined
   #announced: PeerInfo | undefined
-  /** INSTANCE_IDs of where it is known to have been. */
-  readonly #instances = new Set<string>()
+  /** Whether it has come back: it may have been elsewhere meanwhile, by an attempt that it gave up. */
+  #hasComeBack = false
   /** Rooms that were left and may have ended with that: whether they have is told once, perhaps much later. */
   readonly #left = new Map<string, number>()
   /** The last number of each sender during this stay, and all messages ever. */
@@ -55,7 +55,6 @@ export class View {
         const { connection_id, user_id, username } = frame.data
         assert.equal(user_id, this.userId)
         this.self = { connection_id, user_id, username }
-        this.#instances.add(frame.data.instance_id)
         break
       }
       case 'resumed': return this.#resumed(frame)
@@ -78,7 +77,7 @@ export class View {
         break
       case 'user_resumed':
         this.#follow(frame)
-        assert.ok(frame.data.connection_id !== this.#id || this.#instances.size > 1, 'a member is told that it goes on where it was')
+        assert.ok(frame.data.connection_id !== this.#id || this.#hasComeBack, 'a member is told that it goes on where it was')
         assert.deepEqual(this.members.get(frame.data.connection_id), frame.data, 'somebody unknown goes on')
         break
       case 'user_left':
@@ -120,14 +119,14 @@ export class View {
   get #id (): string { return this.self?.connection_id ?? '' }
 
   /** It goes on over another wire, as it was when the one before was gone. */
-  #resumed ({ data: { connection_id, user_id, username, instance_id, room, version, members } }: FrameOf<'resumed'>): void {
+  #resumed ({ data: { connection_id, user_id, username, room, version, members } }: FrameOf<'resumed'>): void {
     assert.deepEqual({ connection_id, user_id, username }, this.self)
     assert.deepEqual([room ?? undefined, version ?? 0], [this.room, this.version], 'it goes on elsewhere than it was')
     const others = new Map(this.members)
     others.delete(this.#id)
     assert.deepEqual([...byId(members)].toSorted(), [...others].toSorted(), 'others are there than it knew')
     this.isSentAway = false
-    this.#instances.add(instance_id)
+    this.#hasComeBack = true
   }
 
   #joined (frame: FrameOf<'joined'>): void {
