@@ -93,3 +93,8 @@ export type ServerMessage =
   | { type: 'error', error: string, code: ErrorCode | TokenFailure, data?: { delivered: 'local' }, id?: RequestId }
 
 export type ServerMessageType = ServerMessage['type']
+
+export const serverMessageTypes: readonly ServerMessageType[] = [
+  'welcome', 'resumed', 'joined', 'left', 'ready', 'user_joined', 'user_resumed', 'user_left', 'data', 'resynced', 'room_created', 'room_disbanded',
+  'watching', 'unwatched', 'refreshed', 'pong', 'ice_servers', 'goaway', 'degraded', 'error'
+]

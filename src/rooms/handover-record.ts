@@ -7,7 +7,8 @@
  */
 import { Type, type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { isWhole, type Frame } from '../protocol/frame.ts'
+import { isRelayed, isWhole, payloadOf, typeOf, type Frame } from '../protocol/frame.ts'
+import { serverMessageTypes } from '../protocol/messages.ts'
 
 /** Kinds of records beside those of rooms (see record.ts). */
 const MESSAGE = 3
@@ -45,6 +46,15 @@ const schema = Type.Union([
 ])
 const messages = Compile(schema)
 
+const peer = Type.Object({ connection_id: text, user_id: text, username: text })
+/** What else than data is said to a client. Whoever goes on with its session takes its room from these. */
+const said = Compile(Type.Union([
+  Type.Object({ type: Type.Enum(['joined', 'resynced']), room: text, version: count, data: Type.Object({ members: Type.Array(member) }) }),
+  Type.Object({ type: Type.Enum(['user_joined', 'user_resumed', 'user_left']), room: text, version: count, data: peer }),
+  Type.Object({ type: Type.Enum(['left', 'room_disbanded']), data: Type.Object({ room: text }) }),
+  Type.Object({ type: Type.Enum(serverMessageTypes.filter(type => !/^(joined|resynced|user_.*|left|room_disbanded|data)$/.test(type))) })
+]))
+
 export type HandoverMessage = Static<typeof schema>
 
 export type HandoverRecord =
@@ -68,12 +78,12 @@ export function encodeForwarded (connectionId: string, frame: Frame): Buffer {
 export function decodeHandover (record: Buffer): HandoverRecord {
   if (record[0] === FORWARDED) {
     const start = 2 + record.readUInt8(1)
-    return { kind: 'forwarded', connectionId: record.toString('latin1', 2, start), frame: whole(record.subarray(start)) }
+    return { kind: 'forwarded', connectionId: record.toString('latin1', 2, start), frame: sound(record.subarray(start)) }
   }
   const [json, ...frames] = parts(record.subarray(1))
   const message: unknown = JSON.parse(String(json))
   if (!messages.Check(message)) throw new RangeError('that is no message about a session')
-  return { kind: 'message', message, frames: frames.map(whole) }
+  return { kind: 'message', message, frames: frames.map(sound) }
 }
 
 function lengthOf (part: Buffer): Buffer {
@@ -93,8 +103,11 @@ function parts (bytes: Buffer): Buffer[] {
   return found
 }
 
-/** Frames from another instance go to sockets as they are. */
-function whole (frame: Buffer): Frame {
+/** Frames from another instance go to sockets as they are, and are read once more when they are forgotten. */
+function sound (frame: Buffer): Frame {
+  if (isRelayed(frame)) return frame
   if (!isWhole(frame)) throw new RangeError('that is no frame')
+  const message: unknown = payloadOf(frame)
+  if (!said.Check(message) || message.type !== typeOf(frame)) throw new RangeError('that is no frame of a server')
   return frame
 }

@@ -67,10 +67,10 @@ export class Sessions implements SessionHolder {
     }
   }
 
-  async giveUp ({ key, seen, userId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
+  async giveUp ({ key, seen, userId, connectionId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
     const connection = this.#byKey.get(key)
     if (connection === undefined) return this.#handedOn.get(key)
-    if (connection.identity.userId !== userId) return undefined
+    if (connection.identity.userId !== userId || connection.id !== connectionId) return undefined
     if (!await connection.yield(key)) return this.#giveUpOn(connection, key)
     return {
       peer: connection,

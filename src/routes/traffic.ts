@@ -1,13 +1,8 @@
-import { clientMessages, type ClientMessageType, type ServerMessageType } from '../protocol/messages.ts'
+import { clientMessages, serverMessageTypes, type ClientMessageType } from '../protocol/messages.ts'
 
 /** Types of relayed payloads that WebRTC applications use; everything else is `other`. */
 const SIGNAL_TYPES = ['offer', 'answer', 'candidate', 'pranswer', 'rollback', 'bye'] as const
 type SignalType = typeof SIGNAL_TYPES[number] | 'other'
-
-const SENT_TYPES: readonly ServerMessageType[] = [
-  'welcome', 'resumed', 'joined', 'left', 'ready', 'user_joined', 'user_resumed', 'user_left', 'data', 'resynced', 'room_created', 'room_disbanded',
-  'watching', 'unwatched', 'refreshed', 'pong', 'ice_servers', 'goaway', 'degraded', 'error'
-]
 
 const REFUSALS = ['origin', 'failures', 'user_connections', 'address_connections', 'timeout'] as const
 
@@ -26,7 +21,7 @@ export class Traffic {
   /** Who came back with a session, and what became of it. */
   readonly resumes = zeros(RESUMES)
   readonly received = zeros<ClientMessageType | 'other'>([...Object.keys(clientMessages) as ClientMessageType[], 'other'])
-  readonly sent = zeros<ServerMessageType>(SENT_TYPES)
+  readonly sent = zeros(serverMessageTypes)
   readonly signals = zeros<SignalType>([...SIGNAL_TYPES, 'other'])
 
   /** How the set-up of calls went, and the way of those that connected, as clients report it. */

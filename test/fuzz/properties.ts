@@ -21,34 +21,8 @@ import { RecordingPeer, textOf } from '../harness/recording-peer.ts'
 import { frames as framesIn } from './server-frames.ts'
 import { expectedOf } from './expected.ts'
 import { messageBytes, messageText, mutate } from './json-text.ts'
-
-/** The most that one case may take, ms. It takes a few at the most; the rest is for a busy machine. */
-const CASE_MS = 1000
-
-/** Something that holds, and how to check it with so many cases from a seed. @throws with the seed and the case when it does not hold */
-export interface Property {
-  readonly name: string
-  check (cases: number, seed: number): Promise<void>
-}
-
-const prototypes = [Object.prototype, Array.prototype, String.prototype, Number.prototype, Function.prototype, Buffer.prototype, Map.prototype, Promise.prototype]
-const intact = prototypes.map(prototype => Reflect.ownKeys(prototype))
-
-function property<T> (name: string, arbitrary: Arbitrary<T>, check: (input: T) => void): Property {
-  return {
-    name,
-    async check (cases, seed) {
-      fc.assert(fc.property(arbitrary, input => {
-        const start = performance.now()
-        check(input)
-        const took = performance.now() - start
-        assert.ok(took < CASE_MS, `it took ${took} ms`)
-        assert.deepEqual(prototypes.map(prototype => Reflect.ownKeys(prototype).length), intact.map(keys => keys.length), 'a prototype has changed')
-      }), { numRuns: cases, seed })
-      assert.deepEqual(prototypes.map(prototype => Reflect.ownKeys(prototype)), intact)
-    }
-  }
-}
+import { property, type Property } from './property.ts'
+import { handoverBytes, sessionProperties } from './session-properties.ts'
 
 /** A room on one instance: `ann`, who speaks, and `bob` twice. */
 const log = { debug () {}, info () {}, warn () {}, error () {} }
@@ -119,7 +93,7 @@ function decodedRecord (bytes: Buffer): DataRecord | ChangeRecord | undefined {
 }
 
 /** A broker of Redis whose server we are. */
-function brokerOf (onRecord: (record: Buffer) => void, onLobby: (event: object) => void): { receive (channel: string, bytes: Buffer): void, errors: unknown[] } {
+function brokerOf (onRecord: (record: Buffer, origin: string) => void, onLobby: (event: object) => void): { receive (channel: string, bytes: Buffer): void, errors: unknown[] } {
   const errors: unknown[] = []
   const subscriber = Object.assign(new EventEmitter(), { status: 'wait', subscribe: async () => {} })
   const broker = new RedisBroker({
@@ -136,12 +110,13 @@ function brokerOf (onRecord: (record: Buffer) => void, onLobby: (event: object) 
 }
 
 let heard: Buffer[] = []
+let origins = new Set<string>()
 let announced: object[] = []
-const { receive, errors } = brokerOf(record => { heard.push(record); if (record[0] === 3) throw new RangeError('no record') }, event => { announced.push(event) })
+const { receive, errors } = brokerOf((record, origin) => { heard.push(record); origins.add(origin); if (record[0] === 3) throw new RangeError('no record') }, event => { announced.push(event) })
 await new Promise(setImmediate)
 
-function batchOf (records: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.of(2, 3), Buffer.from('two'), ...records.flatMap(record => {
+function batchOf (records: readonly Buffer[], origin = 'two'): Buffer {
+  return Buffer.concat([Buffer.of(2, origin.length), Buffer.from(origin, 'latin1'), ...records.flatMap(record => {
     const length = Buffer.alloc(4)
     length.writeUInt32BE(record.length)
     return [length, record]
@@ -149,7 +124,7 @@ function batchOf (records: readonly Buffer[]): Buffer {
 }
 
 /** Batches as they come over Redis, some of them broken. */
-export const batchBytes: Arbitrary<Buffer> = fc.tuple(fc.array(recordBytes, { maxLength: 6 }), mutation).map(([records, [how, at, byte]]) => mutate(batchOf(records), how, at, byte))
+export const batchBytes: Arbitrary<Buffer> = fc.tuple(fc.array(fc.oneof({ weight: 2, arbitrary: recordBytes }, { weight: 1, arbitrary: handoverBytes }), { maxLength: 6 }), mutation).map(([records, [how, at, byte]]) => mutate(batchOf(records), how, at, byte))
 
 const hostile = { epoch: 'e', instance: 'two' }
 
@@ -211,11 +186,13 @@ export const properties: readonly Property[] = [
     else assert.ok(['last_member_left', 'user_requested'].includes(record.change.reason), 'a reason')
   }),
 
-  property('a batch hands over its records as they were put in, and one that is cut off hands over those before the cut', fc.tuple(fc.array(recordBytes, { maxLength: 6 }), mutation, fc.nat()), ([records, [how, at, byte]]) => {
-    const batch = batchOf(records)
+  property('a batch hands over its records as they were put in, and from whom, and one that is cut off hands over those before the cut', fc.tuple(fc.array(recordBytes, { maxLength: 6 }), name, mutation), ([records, sender, [how, at, byte]]) => {
+    const batch = batchOf(records, sender)
     heard = []
+    origins = new Set()
     receive('inbox:one', batch)
     assert.deepEqual(heard, records)
+    assert.deepEqual([...origins], records.length > 0 ? [sender] : [])
     const cut = batch.subarray(0, at % (batch.length + 1))
     heard = []
     receive('inbox:one', cut)
@@ -253,5 +230,7 @@ export const properties: readonly Property[] = [
     assert.deepEqual({ epoch: roster.epoch, version: roster.version, members: roster.members() }, { epoch: 'f', version: 3, members: members.map(({ instance, ...info }) => info) })
     const last = peer.frames.at(-1)
     assert.ok(last?.type === 'resynced' && last.data.members.length === 2, 'its member was told')
-  })
+  }),
+
+  ...sessionProperties
 ]
