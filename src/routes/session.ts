@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { payloadOf, typeOf, type Frame } from '../protocol/frame.ts'
-import type { MemberInfo, PeerInfo, ServerMessage } from '../protocol/messages.ts'
+import type { MemberInfo, ServerMessage } from '../protocol/messages.ts'
 
 /** The most that is kept of what was sent to a client and that it may not have got: frames, and their bytes. */
 const MOST_FRAMES = 256
@@ -12,6 +12,9 @@ const KEY_BYTES = 16
 
 /** A room as a client knows it. */
 export interface RoomView { readonly room: string, readonly version: number, readonly members: MemberInfo[] }
+
+/** The same as it is kept: forgetting a frame that changes it must not cost as much as the room is large. */
+interface KnownRoom { readonly room: string, version: number, readonly members: Map<string, MemberInfo> }
 
 /** What the client is told when it goes on, and the frames that it has missed. */
 export interface Resumption { readonly received: number, readonly view: RoomView | undefined, readonly missed: Frame[] }
@@ -49,12 +52,12 @@ export class Session {
   #forgotten = 0
   #received = 0
   /** The room as it was before the frames that are kept. */
-  #view: RoomView | undefined
+  #view: KnownRoom | undefined
 
   constructor (owner: SessionOwner, state?: SessionState) {
     this.#owner = owner
     if (state === undefined) return
-    this.#view = state.view
+    this.#view = state.view && known(state.view)
     for (const frame of state.missed) this.push(frame)
     this.#former = { key: state.spent, sentBefore: -state.seen, receivedBefore: -state.received }
   }
@@ -105,7 +108,8 @@ export class Session {
     this.#forget(known - this.#forgotten)
     this.#former = name
     this.#name = { key: newKey(), sentBefore: known, receivedBefore: this.#received }
-    return { received: this.#received - name.receivedBefore, view: this.#view, missed: [...this.#frames] }
+    const view = this.#view && { ...this.#view, members: [...this.#view.members.values()] }
+    return { received: this.#received - name.receivedBefore, view, missed: [...this.#frames] }
   }
 
   end (): void {
@@ -126,7 +130,7 @@ function newKey (): string {
 }
 
 /** What a client makes of its room, told this. */
-function viewAfter (view: RoomView | undefined, frame: Frame): RoomView | undefined {
+function viewAfter (view: KnownRoom | undefined, frame: Frame): KnownRoom | undefined {
   switch (typeOf(frame)) {
     case 'joined':
     case 'resynced':
@@ -139,14 +143,21 @@ function viewAfter (view: RoomView | undefined, frame: Frame): RoomView | undefi
   }
 }
 
-function told (view: RoomView | undefined, message: ServerMessage): RoomView | undefined {
+function told (view: KnownRoom | undefined, message: ServerMessage): KnownRoom | undefined {
   switch (message.type) {
     case 'joined':
-    case 'resynced': return { room: message.room, version: message.version, members: message.data.members }
-    // The frame does not say when it joined; the room's roster does, while it knows the member.
-    case 'user_joined': return view && { ...view, version: message.version, members: [...without(view, message.data), { ...message.data, joined_at: Date.now() }] }
-    case 'user_resumed': return view && { ...view, version: message.version }
-    case 'user_left': return view && { ...view, version: message.version, members: without(view, message.data) }
+    case 'resynced': return known({ room: message.room, version: message.version, members: message.data.members })
+    case 'user_joined':
+    case 'user_resumed':
+    case 'user_left': {
+      if (view === undefined) return undefined
+      const { connection_id: id } = message.data
+      view.version = message.version
+      if (message.type !== 'user_resumed') view.members.delete(id)
+      // The frame does not say when it joined; the room's roster does, while it knows the member.
+      if (message.type === 'user_joined') view.members.set(id, { ...message.data, joined_at: Date.now() })
+      return view
+    }
     // A watcher is told of the end of other rooms too.
     case 'left':
     case 'room_disbanded': return message.data.room === view?.room ? undefined : view
@@ -154,6 +165,6 @@ function told (view: RoomView | undefined, message: ServerMessage): RoomView | u
   }
 }
 
-function without ({ members }: RoomView, { connection_id: id }: PeerInfo): MemberInfo[] {
-  return members.filter(member => member.connection_id !== id)
+function known ({ members, ...room }: RoomView): KnownRoom {
+  return { ...room, members: new Map(members.map(member => [member.connection_id, member])) }
 }
