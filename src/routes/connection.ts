@@ -158,18 +158,18 @@ export class Connection implements Peer, Tended, LineOwner {
     // Whoever has the session after this one comes with that: an attempt that was given up, and comes late, takes nothing.
     if (this.session?.isFormer(key) === true && await this.#line?.answers(PROBE_MS) === true) return false
     if (this.isElsewhere) return false
-    const line = this.#line
-    this.#line = undefined
-    this.#waiting = []
-    line?.dismiss(4409)
-    const { connections, resumeWindowMs } = this.#context
+    this.#dismiss()
     if (this.#isOver) return false
-    connections.keep(this, this.identity.userId, resumeWindowMs) // until it has its new line
     let isSettled = false
     const late = new AbortController()
     await Promise.race([this.#work.then(() => { isSettled = true }), delay(SETTLE_MS, undefined, { signal: late.signal }).catch(() => {})])
     late.abort()
     return isSettled && !this.#isOver && !this.isElsewhere
+  }
+
+  /** The client is coming back: its old line, which may be half-open, is ended at once. Resolves when its socket counts no more. */
+  async vacate (): Promise<void> {
+    if (this.#line !== undefined) await this.#dismiss()?.cutOff()
   }
 
   /**
@@ -227,6 +227,17 @@ export class Connection implements Peer, Tended, LineOwner {
     connections.delete(this)
     this.session?.end()
     void rooms.exit(this, this.#work)
+  }
+
+  /** Its client goes on over another line: it is kept until it has that. @returns the line that it had */
+  #dismiss (): Line | undefined {
+    const { connections, resumeWindowMs } = this.#context
+    const line = this.#line
+    this.#line = undefined
+    this.#waiting = []
+    line?.dismiss(4409)
+    if (!this.#isOver) connections.keep(this, this.identity.userId, resumeWindowMs)
+    return line
   }
 
   /** Before its credentials end. Whoever is away is given others when it comes back. */

@@ -143,8 +143,15 @@ export class Line {
 
   /** Closes. Resolves when the socket is closed on both sides. */
   async goAway (): Promise<void> {
-    const gone = new Promise<void>(resolve => { this.#socket.once('close', () => { resolve() }) })
+    const gone = this.#gone()
     this.close(1012)
+    await gone
+  }
+
+  /** Ends one that was closed, without waiting for its client's answer. Resolves when the socket is. */
+  async cutOff (): Promise<void> {
+    const gone = this.#gone()
+    this.terminate()
     await gone
   }
 
@@ -196,6 +203,10 @@ export class Line {
     if (sendBufferBytes === 0 || bytes <= SLOW_READER_FACTOR * sendBufferBytes) return
     log.debug({ connection_id: this.#owner?.id, bytes }, 'a client does not read')
     this.terminate(1013)
+  }
+
+  async #gone (): Promise<void> {
+    await new Promise<void>(resolve => { this.#socket.once('close', () => { resolve() }) })
   }
 
   #isTooSlow (now: number): boolean {

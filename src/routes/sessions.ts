@@ -67,6 +67,16 @@ export class Sessions implements SessionHolder {
     }
   }
 
+  /**
+   * A client is about to come back, and has as many sockets as it may have: its own old one, which may be half-open, must
+   * not keep it out. A former name makes no room: that may be an attempt that was given up.
+   */
+  async makeRoom (session: string, userId: string): Promise<void> {
+    const key = this.#tokens.read(session, userId)?.key
+    const connection = key === undefined ? undefined : this.#byKey.get(key)
+    if (connection?.session?.key === key) await connection?.vacate()
+  }
+
   async giveUp ({ key, seen, userId, connectionId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
     const connection = this.#byKey.get(key)
     if (connection === undefined) return this.#handedOn.get(key)

@@ -66,6 +66,8 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     exposeHeadRoute: false,
     onRequest: async (request: FastifyRequest) => {
       const identity = await admit(request)
+      const { session } = request.query as { session?: unknown }
+      if (request.ws && typeof session === 'string' && fullFor(request, identity) !== undefined) await sessions?.makeRoom(session, identity.userId)
       count(request, identity)
       request.turnipIdentity = identity
       if (request.ws) request.raw.socket.cork() // the answer and the first frame are one write
@@ -98,19 +100,28 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     }
   })
 
+  function addressOf (request: FastifyRequest): string | undefined {
+    return config.maxConnectionsPerIp === 0 ? undefined : limits.addressOf(request)
+  }
+
+  /** The limit that keeps a client out. */
+  function fullFor (request: FastifyRequest, { userId }: Identity): 'user_connections' | 'address_connections' | undefined {
+    if (users.isFull(userId)) return 'user_connections'
+    return addresses.isFull(addressOf(request)) ? 'address_connections' : undefined
+  }
+
   /** Before the upgrade, so that many at once are no more than one after the other. */
-  function count (request: FastifyRequest, { userId }: Identity): void {
-    const address = config.maxConnectionsPerIp === 0 ? undefined : limits.addressOf(request)
-    if (users.isFull(userId)) {
-      traffic.refused.user_connections++
-      throw new HttpRefusal(429, 'too_many_connections', `You have ${config.maxConnectionsPerUser} connections to this instance already: close one`, { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
-    }
-    if (addresses.isFull(address)) {
-      traffic.refused.address_connections++
-      throw new HttpRefusal(429, 'too_many_connections', 'Your address has too many connections to this instance already', { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
+  function count (request: FastifyRequest, identity: Identity): void {
+    const limit = fullFor(request, identity)
+    if (limit !== undefined) {
+      traffic.refused[limit]++
+      const message = limit === 'user_connections'
+        ? `You have ${config.maxConnectionsPerUser} connections to this instance already: close one`
+        : 'Your address has too many connections to this instance already'
+      throw new HttpRefusal(429, 'too_many_connections', message, { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
     }
     if (!request.ws) return
-    users.add(userId, request.raw.socket)
-    addresses.add(address, request.raw.socket)
+    users.add(identity.userId, request.raw.socket)
+    addresses.add(addressOf(request), request.raw.socket)
   }
 }

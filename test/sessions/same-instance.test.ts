@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, before, describe, test } from 'node:test'
+import { SessionTokens } from '../../src/routes/session-token.ts'
 import { Client } from '../harness/client.ts'
-import { startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
+import { tokenFor } from '../harness/token.ts'
+import { ACCESS_SECRET, startTurnip, type TurnipProcess } from '../harness/turnip-process.ts'
 import { SessionClient } from './session-client.ts'
 
 let instance: TurnipProcess
@@ -133,19 +135,30 @@ void describe('a session at the instance that gave it', { concurrency: true }, (
     })
   }
 
-  void test('forged, stolen and misshapen sessions are none, and do their owner no harm', async () => {
+  void test('forged, stolen, spent and misshapen sessions are none, all of them alike, and do their owner no harm', async () => {
     const { ana, ben } = await pair('forged')
     const { offer: { session }, seen, id } = ana
     ana.cut()
     await once(ana.client.socket, 'close')
     const [text = '', mac = ''] = session.split('.')
     const thief = await SessionClient.open(instance.wsUrl, 'thief')
+    const { session: spent } = thief.offer
+    await thief.resume(instance.wsUrl)
+    await thief.client.fence()
+    const { session: ended } = thief.offer
     await thief.client.close()
-    for (const shown of [session, `${text}.${mac.slice(0, -2)}AA`, `${text}x.${mac}`, text, '.', '', 'x'.repeat(5000), `${Buffer.from('["a","b","c"]').toString('base64url')}.${mac}`]) {
-      const data = await thief.startAnew(instance.wsUrl, { session: shown, seen })
-      assert.notEqual(data.connection_id, id)
+    const claim = { key: Buffer.alloc(16).toString('base64url'), instance: 'two', connectionId: id }
+    const answers = new Set<string>()
+    for (const shown of [
+      session, spent, ended, `${text}.${mac.slice(0, -2)}AA`, `${text}x.${mac}`, session.slice(0, -20), text, '.', '', 'x'.repeat(5000), `${Buffer.from('["a","b","c"]').toString('base64url')}.${mac}`,
+      new SessionTokens(['another secret'], 'development').issue(claim, 'thief'), new SessionTokens([ACCESS_SECRET], 'another realm').issue(claim, 'thief')
+    ]) {
+      const { connection_id: other, session: offered, ...data } = await thief.startAnew(instance.wsUrl, { session: shown, seen })
+      assert.ok(other !== id && offered !== undefined)
+      answers.add(JSON.stringify(data))
       await thief.client.close()
     }
+    assert.equal(answers.size, 1, [...answers].join('\n'))
     const { data } = await ana.resume(instance.wsUrl)
     assert.equal(data.connection_id, id)
     await Promise.all([ana.client.close(), ben.close()])
@@ -194,5 +207,31 @@ void describe('a session at the instance that gave it', { concurrency: true }, (
       await client.client.close()
     }
     assert.deepEqual(ends, ['resumed', 'resumed', 'resumed', 'welcome', 'welcome', 'welcome'])
+  })
+  void test('many at once with sessions that are none are no more than a user may have connections', async () => {
+    const outcomes = await Promise.allSettled(Array.from({ length: 30 }, async () => await Client.openWith(`${instance.wsUrl}?token=${tokenFor('crowd')}&session=none&seen=0`)))
+    const open = outcomes.flatMap(outcome => outcome.status === 'fulfilled' ? [outcome.value] : [])
+    assert.equal(open.length, 3)
+    await Promise.all(open.map(client => client.close()))
+  })
+
+  void test('a client that comes back is not kept out by its own old socket, and nobody else gets its place', async () => {
+    const ana = await SessionClient.open(instance.wsUrl, 'full')
+    await ana.client.join('full')
+    const others = [await Client.open(instance.wsUrl, 'full'), await Client.open(instance.wsUrl, 'full')]
+    const { id, offer: { session }, seen, client: old } = ana
+    const comeBack = async (shown: string): Promise<Client> => await Client.openWith(`${instance.wsUrl}?token=${tokenFor('full')}&session=${shown}&seen=${seen}`)
+    await assert.rejects(comeBack(`${session.slice(0, -2)}AA`), /429/)
+    await assert.rejects(Client.open(instance.wsUrl, 'full'), /429/)
+    await ana.client.fence()
+    old.socket.pause() // as if its network were gone: it answers no Close
+    const outcomes = await Promise.allSettled(Array.from({ length: 10 }, async () => await comeBack(session)))
+    const [back, ...more] = outcomes.flatMap(outcome => outcome.status === 'fulfilled' ? [outcome.value] : [])
+    assert.ok(back !== undefined && more.length === 0, `${more.length} more`)
+    assert.deepEqual([back.opening?.type, back.id], ['resumed', id])
+    await assert.rejects(comeBack(session), /429/, 'an attempt that is late makes no room')
+    await Promise.all([back, ...others].map(client => client.fence()))
+    old.socket.terminate()
+    await Promise.all([back, ...others].map(client => client.close()))
   })
 })
