@@ -44,10 +44,10 @@ export class RawClient {
     this.closed = new Promise(resolve => { socket.once('close', () => { this.#wake(); resolve(this.#closeCode) }) })
   }
 
-  /** @param url of the server, without a path */
-  static async open (url: string, userId: string): Promise<RawClient> {
+  /** @param url of the server, without a path @param query more of it: `&resume=true` */
+  static async open (url: string, userId: string, query = ''): Promise<RawClient> {
     const socket = await rawSocket(url)
-    socket.write(upgradeHead('/ws', userId))
+    socket.write(upgradeHead('/ws', userId, query))
     const client = new RawClient(socket)
     let head = Buffer.alloc(0)
     await new Promise<void>((resolve, reject) => {

@@ -16,9 +16,9 @@ export async function closeOf (socket: Socket): Promise<void> {
   if (!socket.closed) await new Promise<void>(resolve => { socket.resume().once('close', () => { resolve() }) })
 }
 
-/** The head of a request that opens a WebSocket. */
-export function upgradeHead (path: string, userId: string): string {
-  return `GET ${path}?token=${tokenFor(userId)} HTTP/1.1\r\nHost: turnip\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
+/** The head of a request that opens a WebSocket. @param query more of it, behind the token */
+export function upgradeHead (path: string, userId: string, query = ''): string {
+  return `GET ${path}?token=${tokenFor(userId)}${query} HTTP/1.1\r\nHost: turnip\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`
 }
 
 /** A WebSocket that is open, and whose client reads what comes and answers nothing: no ping, no close. */
