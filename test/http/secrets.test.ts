@@ -1,4 +1,4 @@
-/** A token, wherever a client puts it, stands nowhere but there; nor does a password, what gives access to TURN, or what users say to each other. */
+/** A token or a session, wherever a client puts it, stands nowhere but there; nor does a password, what gives access to TURN, or what users say to each other. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { Redis } from 'ioredis'
@@ -13,6 +13,11 @@ import { basic, logTo, serve, upgrade } from './serve.ts'
 /** What is looked for: the middle of a token is claims in base64, the end its signature. */
 function traces (...tokens: string[]): string[] {
   return tokens.flatMap(token => token.split('.').slice(1)).filter(part => part.length > 8)
+}
+
+function sessionOf ({ opening }: Client): string {
+  assert.ok(opening?.data.session !== undefined)
+  return opening.data.session
 }
 
 /** Everything in Redis as one text. */
@@ -40,7 +45,7 @@ async function monitor (t: TestContext, url: string): Promise<string[]> {
 }
 
 async function canary (t: TestContext, environment: string): Promise<void> {
-  const passwords = { redis: 'canary-redis-password', metrics: 'canary-metrics-password', secret: `${ACCESS_SECRET}, canary-secret`, previous: `${ACCESS_SECRET}, canary-previous`, query: 'canary-api-key', turn: 'canary-turn-secret' }
+  const passwords = { redis: 'canary-redis-password', metrics: 'canary-metrics-password', secret: `${ACCESS_SECRET}, canary-secret`, previous: `${ACCESS_SECRET}, canary-previous`, query: 'canary-api-key', turn: 'canary-turn-secret', session: `canary-session-secret, ${ACCESS_SECRET}` }
   const redis = await startRedisServer({ password: passwords.redis })
   t.after(async () => { await redis.stop() })
   const said = await monitor(t, redis.url)
@@ -60,7 +65,8 @@ async function canary (t: TestContext, environment: string): Promise<void> {
       JWT_JWKS_URL: `${provider.url}?key=${passwords.query}`,
       ICE_SERVERS: '{"urls":"turn:a.example","username":"a","credential":"canary-ice-credential"}',
       TURN_URLS: 'turn:b.example',
-      TURN_SECRET: passwords.turn
+      TURN_SECRET: passwords.turn,
+      SESSION_SECRET: passwords.session
     }
   }).catch((error: unknown) => assert.fail(String(error))))
   t.after(async () => { await server.stop() })
@@ -98,9 +104,23 @@ async function canary (t: TestContext, environment: string): Promise<void> {
     for (const address of [`${url}/info`, `${metricsUrl}/info`, `${metricsUrl}/metrics`]) bodies.push(await (await fetch(address, { headers: { authorization: `Basic ${credential}` } })).text())
   }
 
-  const client = await Client.openWith(wsUrl, ['turnip', `bearer.${right}`])
-  assert.equal(client.socket.protocol, 'turnip')
-  await client.join('r')
+  const first = await Client.openWith(`${wsUrl}?resume=true`, ['turnip', `bearer.${right}`])
+  assert.equal(first.socket.protocol, 'turnip')
+  await first.join('r')
+  const session = sessionOf(first)
+  for (const token of [right, ...wrong]) {
+    for (const path of [`/ws?token=${token}&session=${session}&seen=1`, `/ws/?session=${session}&token=${token}`, `/nope?session=${session}&token=${token}`, `/info?session=${session}`, `/%zz?session=${session}`]) {
+      bodies.push(await (await fetch(`${url}${path}`, { headers: { connection: 'close' } })).text())
+      if (token !== right) bodies.push((await upgrade(`${url}${path}`)).body)
+    }
+  }
+  const forged = `${session}x`
+  const stranger = await Client.openWith(`${wsUrl}?session=${forged}&seen=1`, ['turnip', `bearer.${right}`])
+  const client = await Client.openWith(`${wsUrl}?session=${session}&seen=1`, ['turnip', `bearer.${right}`])
+  assert.deepEqual([stranger.opening?.type, client.opening?.type, (await first.closed).code], ['welcome', 'resumed', 4409])
+  await client.refused({ type: 'join', room: session, to: session })
+  /** What takes over from a client: it stands in what that is told first, and nowhere else. */
+  const sessions = [session, forged, ...[stranger, client].map(sessionOf)].flatMap(text => text.split('.'))
   for (const token of wrong) await client.refused({ type: 'refresh', token })
   client.send({ type: 'refresh', token: right })
   await client.next('refreshed')
@@ -108,19 +128,21 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   await client.refused({ type: `unknown ${right}` })
   await client.refused(`no JSON ${right}`)
 
-  for (const text of [...answers, JSON.stringify(client.all('welcome'))]) for (const [, credential = ''] of text.matchAll(/"credential":"([^"]+)"/g)) given.push(credential)
-  assert.ok(given.length >= 5, 'two in the answer to the right token, two in welcome')
+  const openings = [first, stranger, client].map(({ opening }) => opening)
+  for (const text of [...answers, JSON.stringify(openings)]) for (const [, credential = ''] of text.matchAll(/"credential":"([^"]+)"/g)) given.push(credential)
+  assert.ok(given.length >= 9, 'two in the answer to the right token, and in each opening')
+  const frames = [first, stranger, client].flatMap(each => each.frames)
   const places = {
     bodies: bodies.join('\n'),
     answers: answers.join('\n'),
-    frames: JSON.stringify(client.frames),
-    otherFrames: JSON.stringify(client.frames.filter(({ type }) => type !== 'welcome')),
+    frames: JSON.stringify(frames),
+    otherFrames: JSON.stringify(frames.filter(({ type }) => type !== 'welcome' && type !== 'resumed')),
     metrics: await (await fetch(`${metricsUrl}/metrics`, { headers: basic('prometheus', passwords.metrics) })).text(),
     redis: `${await dump(redis.url)}\n${said.join('\n')}`
   }
   await redis.kill()
   await client.next('degraded')
-  await client.close()
+  await Promise.all([stranger, client].map(each => each.close()))
   client.socket.terminate()
   await server.stop()
   const everywhere = { ...places, logs: server.logs.join('\n') }
@@ -129,14 +151,14 @@ async function canary (t: TestContext, environment: string): Promise<void> {
   assert.match(everywhere.metrics, /turnip_auth_failures_total\{[^}]*"unavailable"/)
   assert.match(everywhere.logs, /JWT_JWKS_URL cannot be fetched/)
   const leaks = Object.entries(everywhere).flatMap(([place, text]) => {
-    const sought = place === 'answers' || place === 'frames' ? secrets : [...secrets, ...given]
+    const sought = place === 'answers' || place === 'frames' ? secrets : [...secrets, ...given, ...sessions]
     return text.split('\n').filter(line => sought.some(secret => line.includes(secret))).map(line => `${place}: ${line.slice(0, 200)}`)
   })
   assert.deepEqual(leaks, [])
   assert.doesNotMatch(everywhere.redis, /canary@example\.com/, 'no e-mail address either')
 }
 
-test('a token is in no log line, metric, key or answer, in production', async t => { await canary(t, 'production') })
+test('a token, and a session, is in no log line, metric, key or answer, in production', async t => { await canary(t, 'production') })
 test('nor in readable logs', async t => { await canary(t, 'staging') })
 
 /** Waits until something was logged. @returns the lines that have a secret in them, as text or as the numbers of its bytes */
@@ -151,6 +173,31 @@ test('a password that Redis refuses is in no log line', async t => {
   const logs: string[] = []
   await serve(t, { redisUrl: `redis://127.0.0.1:${redis.port}`, redisPassword: 'canary-password' }, logTo(logs))
   assert.deepEqual(await linesWith('canary-password', logs, /WRONGPASS/), [])
+})
+
+test('a session that goes on at another instance is in no log line, and not said to Redis', async t => {
+  const redis = await startRedisServer()
+  t.after(async () => { await redis.stop() })
+  const said = await monitor(t, redis.url)
+  const logs: string[] = []
+  const served = [await serve(t, { redisUrl: redis.url, instanceId: 'one' }, logTo(logs)), await serve(t, { redisUrl: redis.url, instanceId: 'two' }, logTo(logs))]
+  await until('both serve', async () => (await Promise.all(served.map(async ({ url }) => await fetch(`${url}/health`)))).every(({ ok }) => ok))
+  const [one = '', two = ''] = served.map(({ wsUrl }) => wsUrl)
+  const token = sign(claimsOf('canary'))
+  const clients = [await Client.openWith(`${one}?resume=true&token=${token}`)]
+  for (const [wsUrl, opening] of [[two, 'resumed'], [one, 'resumed'], [one, 'welcome']] as const) {
+    const [last] = clients
+    assert.ok(last !== undefined)
+    const session = opening === 'resumed' ? sessionOf(last) : sessionOf(clients.at(-1) ?? last) // the first of all is spent
+    const client = await Client.openWith(`${wsUrl}?token=${token}&session=${session}&seen=${last.frames.length - 1}`)
+    assert.equal(client.opening?.type, opening)
+    await client.fence()
+    clients.unshift(client)
+  }
+  const sought = clients.flatMap(client => sessionOf(client).split('.'))
+  assert.ok(said.some(line => /"kind":"given"/.test(line)), 'it was heard how it went there')
+  assert.deepEqual([...logs, ...said].filter(line => sought.some(secret => line.includes(secret))), [])
+  await Promise.all(clients.map(client => client.close()))
 })
 
 test('what members say is in no log line when Redis refuses to carry it', async t => {
