@@ -93,6 +93,14 @@ void describe('Who is let in', { concurrency: true, timeout: 60_000 }, () => {
     await open(t, wsUrl, 'e', from('2001:db8:1:2:ffff::9'))
     await refused('2001:db8:1:2:3:4:5:6')
     await open(t, wsUrl, 'f', from('2001:db8:1:3::1'))
+    const opening = `${wsUrl}?token=${tokenFor('g')}`
+    const { opening: welcome } = await Client.openWith(`${opening}&resume=true`, [], { headers: from('203.0.113.9') })
+    await open(t, wsUrl, 'h', from('203.0.113.9'))
+    await refused('203.0.113.9')
+    const back = await Client.openWith(`${opening}&session=${welcome?.data.session}&seen=0`, [], { headers: from('203.0.113.9') })
+    assert.equal(back.opening?.type, 'resumed', 'its own old socket does not keep a client out')
+    await refused('203.0.113.9')
+    await back.close()
   })
 
   void test('with limits of 0 anybody has as many connections, and as many failures, as he likes', async t => {

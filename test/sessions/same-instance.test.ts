@@ -177,6 +177,15 @@ void describe('a session at the instance that gave it', { concurrency: true }, (
     }
   })
 
+  void test('a token that does not open the room goes on with no session in it', async () => {
+    const { ana, ben } = await pair('closed')
+    const { id, userId, offer: { session }, seen } = ana
+    const other = await Client.openWith(`${instance.wsUrl}?token=${tokenFor(userId, { rooms: ['another'] })}&session=${session}&seen=${seen}`)
+    assert.deepEqual([other.opening?.type, other.id === id], ['welcome', false])
+    assert.equal((await ben.next('user_left')).data.connection_id, id)
+    await Promise.all([other.close(), ben.close()])
+  })
+
   void test('what is asked for in the last moment is done, and answered after the return', async () => {
     const ana = await SessionClient.open(instance.wsUrl, 'late')
     ana.client.together(() => {
