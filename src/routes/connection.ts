@@ -155,9 +155,7 @@ export class Connection implements Peer, Tended, LineOwner {
    * @returns whether it can go on; false when it is over, or goes on already, or that takes too long
    */
   async yield (key: string): Promise<boolean> {
-    // Whoever has the session after this one comes with that: an attempt that was given up, and comes late, takes nothing.
-    if (this.session?.isFormer(key) === true && await this.#line?.answers(PROBE_MS) === true) return false
-    if (this.isElsewhere) return false
+    if (!await this.#isDue(key)) return false
     this.#dismiss()
     if (this.#isOver) return false
     let isSettled = false
@@ -167,9 +165,9 @@ export class Connection implements Peer, Tended, LineOwner {
     return isSettled && !this.#isOver && !this.isElsewhere
   }
 
-  /** The client is coming back: its old line, which may be half-open, is ended at once. Resolves when its socket counts no more. */
-  async vacate (): Promise<void> {
-    if (this.#line !== undefined) await this.#dismiss()?.cutOff()
+  /** The client is about to come back with this: its old line, which may be half-open, ends now. Resolves when its socket counts no more. */
+  async vacate (key: string): Promise<void> {
+    if (this.#line !== undefined && await this.#isDue(key)) await this.#dismiss()?.cutOff()
   }
 
   /**
@@ -227,6 +225,13 @@ export class Connection implements Peer, Tended, LineOwner {
     connections.delete(this)
     this.session?.end()
     void rooms.exit(this, this.#work)
+  }
+
+  /** Whether a client that comes with this may take its place here. */
+  async #isDue (key: string): Promise<boolean> {
+    // Whoever has the session after this one comes with that: an attempt that was given up, and comes late, takes nothing.
+    if (this.session?.isFormer(key) === true && await this.#line?.answers(PROBE_MS) === true) return false
+    return !this.isElsewhere && this.session?.keys.includes(key) === true // it may have gone on while it was asked
   }
 
   /** Its client goes on over another line: it is kept until it has that. @returns the line that it had */

@@ -67,14 +67,10 @@ export class Sessions implements SessionHolder {
     }
   }
 
-  /**
-   * A client is about to come back, and has as many sockets as it may have: its own old one, which may be half-open, must
-   * not keep it out. A former name makes no room: that may be an attempt that was given up.
-   */
+  /** A client that is about to come back has as many sockets as it may: its own old one, which may be half-open, must not keep it out. */
   async makeRoom (session: string, userId: string): Promise<void> {
-    const key = this.#tokens.read(session, userId)?.key
-    const connection = key === undefined ? undefined : this.#byKey.get(key)
-    if (connection?.session?.key === key) await connection?.vacate()
+    const claim = this.#tokens.read(session, userId)
+    if (claim !== undefined) await this.#byKey.get(claim.key)?.vacate(claim.key)
   }
 
   async giveUp ({ key, seen, userId, connectionId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
@@ -157,7 +153,7 @@ export class Sessions implements SessionHolder {
 
   /** A client cannot go on with it here. @returns the instance that has it by now, if one has */
   #giveUpOn (connection: Connection, key: string): string | undefined {
-    if (!connection.isInUse) connection.end()
+    if (!connection.isInUse && connection.session?.keys.includes(key) === true) connection.end() // it has not gone on since
     return this.#handedOn.get(key)
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, before, describe, test } from 'node:test'
+import WebSocket from 'ws'
 import { SessionTokens } from '../../src/routes/session-token.ts'
 import { Client } from '../harness/client.ts'
 import { tokenFor } from '../harness/token.ts'
@@ -111,6 +112,25 @@ void describe('a session at the instance that gave it', { concurrency: true }, (
     await ana.client.next('pong')
     const { connection_id: other } = await ana.startAnew(instance.wsUrl, { session, seen })
     assert.notEqual(other, again.type === 'resumed' && again.data.connection_id, 'now it is spent')
+    await Promise.all([ana.client.close(), ben.close()])
+  })
+
+  void test('an attempt that comes late, and is looked into while its client goes on, takes nothing from it', async () => {
+    const { ana, ben } = await pair('looked-into')
+    const { offer: { session }, seen, userId } = ana
+    ana.cut()
+    await ana.resume(instance.wsUrl)
+    ana.client.socket.pause() // it says nothing, and its network goes now
+    const late = new WebSocket(`${instance.wsUrl}?token=${tokenFor(userId)}&session=${session}&seen=${seen}`)
+    const told = once(late, 'message')
+    await once(late, 'open') // its old socket is asked whether its client is there
+    const { data: { connection_id: id } } = await ana.resume(instance.wsUrl)
+    const [opening] = await told as [Buffer]
+    assert.match(opening.toString(), /^\{"type":"welcome".*"resumed":false/)
+    await ana.client.fence()
+    assert.equal(ana.id, id)
+    assert.deepEqual(ben.all('user_left'), [])
+    late.close()
     await Promise.all([ana.client.close(), ben.close()])
   })
 
