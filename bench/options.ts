@@ -35,7 +35,8 @@ memory of a connection, how long messages take. Prints a table, and writes bench
 Redis comes from the PATH. Figures are worth most on a machine that does nothing else.
 `
 
-const RESULTS = 'bench/results.json'
+/** Where a whole run leaves its results; `npm run` starts in the project's root. */
+export const RESULTS = 'bench/results.json'
 
 /** @throws UsageError */
 export function readOptions (args: readonly string[]): Options | 'help' {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job, Measure } from './job.ts'
 import { cpuUs } from './processes.ts'
 
-/** What a server puts off (timers, records to Redis, collected garbage) is charged too, ms. */
+/** What a server puts off (timers, records to Redis) is charged to the work that caused it, ms. */
 const TAIL_MS = 200
 
 /** Measures a piece of work: what it takes of the servers' time, and how long its messages are on their way. */
@@ -21,6 +21,7 @@ export class Meter {
 
   async measure (work: () => Promise<void>, operations: number): Promise<Measure> {
     this.#latencies = []
+    await sleep(TAIL_MS)
     const before = { server: cpuUs(this.#pids.server), redis: cpuUs(this.#pids.redis) }
     const start = performance.now()
     await work()

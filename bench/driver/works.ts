@@ -49,7 +49,7 @@ export class Session {
     await this.#standBy(idle)
     const all = Array.from({ length: pairs }, (_, i) => this.#pair(`x${i}`, i))
     await openAll(all.flatMap(({ caller, callee }) => [caller, callee]))
-    await sleep(SETTLE_MS)
+    await this.#settle()
     const exchanges = all.map(pair => createExchange(pair, this.#meter))
     const run = async (times: number): Promise<void> => {
       for (let i = 0; i < times; i++) await Promise.all(exchanges.map(exchange => exchange()))
@@ -62,7 +62,7 @@ export class Session {
     await this.#standBy(idle)
     const all = Array.from({ length: rooms }, (_, room) => Array.from({ length: size }, (_, i) => this.#connection(`f${room}-${i}`, `f${room}`, i)))
     await openAll(all.flat())
-    await sleep(SETTLE_MS)
+    await this.#settle()
     const fanOuts = all.map(members => createFanOut(members, filler(bytes), this.#meter))
     const run = async (times: number): Promise<void> => { await Promise.all(fanOuts.map(fanOut => fanOut(times))) }
     await run(warmUp)
@@ -88,7 +88,6 @@ export class Session {
       this.#connections.length = 0
     }
     await run(warmUp)
-    await sleep(SETTLE_MS)
     return await this.#meter.measure(() => run(warmUp + calls), calls)
   }
 
@@ -102,6 +101,10 @@ export class Session {
       await sleep(restMs)
     }, connections)
     return { ...measure, kb: (residentKb(server) - kb) / connections }
+  }
+
+  async #settle (): Promise<void> {
+    if (this.#job.ports.length > 1) await sleep(SETTLE_MS)
   }
 
   async #standBy ({ connections, roomSize }: Idle): Promise<void> {
