@@ -31,7 +31,7 @@ type RedisOptions = Omit<AllRedisOptions, 'replyMapping'>
 /** How long a goodbye to Redis may take, ms: `quit` on a dead connection would hang for up to a minute. */
 const QUIT_MS = 1000
 /** How often the nodes of a Cluster are asked which slots they hold, ms; a wrong guess is corrected by the node that is asked. */
-const SLOTS_REFRESH_MS = 2000
+export const SLOTS_REFRESH_MS = 2000
 /** A server that refuses to write may be a replica by now. One that stays read-only is not asked again and again, ms. */
 const READONLY_PAUSE_MS = 5000
 

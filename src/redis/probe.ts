@@ -6,7 +6,7 @@ import { cut } from './cut.ts'
 import type { MasterLocator } from './locator.ts'
 
 /** How often connections are looked at, ms. */
-const PROBE_EVERY_MS = 5000
+export const PROBE_EVERY_MS = 5000
 
 export interface Probe { stop (): void }
 

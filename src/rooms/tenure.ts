@@ -8,15 +8,15 @@ import type { Hub } from './hub.ts'
 import type { Reconciler } from './reconciler.ts'
 
 /** A lease is renewed so many times in the time it runs. */
-const RENEWALS = 3
+export const RENEWALS = 3
 /** How soon a renewal that failed is tried again, ms, at most. */
 const RETRY_MS = 500
 /** While others are awaited to put their members back, how often it is looked, ms. */
-const REBUILD_PAUSE_MS = 200
+export const REBUILD_PAUSE_MS = 200
 /** How long after the end of somebody's lease it is looked at, ms at most: instances do not all come in step. */
-const JITTER_MS = 100
+export const JITTER_MS = 100
 /** Rooms of a dead instance that are visited at a time. */
-const REAP_BATCH = 50
+export const REAP_BATCH = 50
 
 export interface TenureOptions {
   readonly leases: Leases

@@ -4,11 +4,11 @@ import { GAP_MS, type Reconciler } from './reconciler.ts'
 import type { Roster } from './roster.ts'
 
 /** How often rosters are compared with the store, ms at most. With short leases, as often as they end. */
-const CHECK_MS = 10_000
+export const CHECK_MS = 10_000
 /** How soon a store that did not answer is asked again where all rooms stand, ms. */
 const RETRY_MS = 1000
 /** Rooms asked for at a time. */
-const BATCH = 200
+export const BATCH = 200
 
 export interface UpkeepOptions {
   readonly presence: Presence
