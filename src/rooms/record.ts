@@ -50,11 +50,16 @@ export function encodeRecord (record: DataRecord | ChangeRecord): Buffer {
   if (record.kind === 'change') {
     return Buffer.concat([Buffer.from([CHANGE]), short(record.epoch), short(record.room), Buffer.from(JSON.stringify(record.change))])
   }
-  const count = Buffer.allocUnsafe(2)
-  count.writeUInt16BE(record.targets.length)
-  return Buffer.concat([
-    Buffer.from([DATA]), short(record.epoch), short(record.room), short(record.sender), count, ...record.targets.map(short), record.frame
-  ])
+  const { epoch, room, sender, targets, frame } = record
+  let length = 6 + epoch.length + room.length + sender.length + frame.length
+  for (const target of targets) length += 1 + target.length
+  const bytes = Buffer.allocUnsafe(length) // filled in one go, as it runs once a message that leaves
+  let at = bytes.writeUInt8(DATA, 0)
+  at = writeShort(bytes, room, writeShort(bytes, epoch, at))
+  at = bytes.writeUInt16BE(targets.length, writeShort(bytes, sender, at))
+  for (const target of targets) at = writeShort(bytes, target, at)
+  bytes.set(frame, at)
+  return bytes
 }
 
 /** @throws RangeError or SyntaxError when the bytes are no record: another instance's bug, or whoever else may publish in this Redis */
@@ -84,10 +89,15 @@ export function decodeRecord (bytes: Buffer): DataRecord | ChangeRecord {
   return { kind: 'data', epoch, room, sender, targets, frame }
 }
 
+/** Writes a short ASCII string behind its length in one byte. @returns where it ends */
+function writeShort (bytes: Buffer, text: string, at: number): number {
+  const start = bytes.writeUInt8(text.length, at)
+  return start + bytes.write(text, start, 'latin1')
+}
+
 /** A short ASCII string behind its length in one byte. */
 function short (text: string): Buffer {
   const bytes = Buffer.allocUnsafe(1 + text.length)
-  bytes.writeUInt8(text.length)
-  bytes.write(text, 1, 'latin1')
+  writeShort(bytes, text, 0)
   return bytes
 }
