@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { LobbyEvent } from '../broker/lobby-event.ts'
 import type { Change, Entry, Member, NewMember, Position, Presence, Reconciled, RosterChange, Snapshot } from './presence.ts'
 
@@ -31,7 +31,7 @@ export class MemoryPresence implements Presence {
   }
 
   async join (name: string, newcomer: NewMember, limit: number): Promise<Entry | 'full'> {
-    const room = this.#rooms.get(name) ?? { epoch: randomUUID(), version: 0, members: new Map<string, Member>(), since: new Map<string, number>() }
+    const room = this.#rooms.get(name) ?? { epoch: randomBytes(16).toString('hex'), version: 0, members: new Map<string, Member>(), since: new Map<string, number>() }
     const known = room.members.get(newcomer.connection_id)
     if (known !== undefined) return goOn(room, known, newcomer)
     if (limit > 0 && room.members.size >= limit) return 'full'

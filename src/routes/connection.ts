@@ -53,9 +53,9 @@ export class Connection implements Peer, Tended, LineOwner {
   #forward: ((frame: Frame) => void) | undefined
   #isOver = false
   #isBusy = false
-  /** What the client asked for last and that takes a while; resolves whatever comes of it. */
-  #work: Promise<void> = Promise.resolve()
-  #waiting: Buffer[] = []
+  /** What the client has asked for and that takes a while; resolves whatever comes of it. */
+  #work: Promise<void> | undefined
+  #waiting: Buffer[] | undefined
   /** Resolves when all that was said to the client at another instance has come: it is in its room as long. */
   arrival: Promise<void> | undefined = undefined
   /** That was closed, until it is gone. */
@@ -136,14 +136,14 @@ export class Connection implements Peer, Tended, LineOwner {
   }
 
   received (text: Buffer): void {
-    if (this.#isBusy) this.#waiting.push(text)
+    if (this.#isBusy) (this.#waiting ??= []).push(text)
     else this.#handle(text)
   }
 
   lost (code: number): void {
     const { connections, resumeWindowMs } = this.#context
     this.#line = undefined
-    this.#waiting = [] // not handled: a client that goes on sends it again
+    this.#waiting = undefined // not handled: a client that goes on sends it again
     const keptMs = Math.min(resumeWindowMs + this.#awayMs, validUntil(this.identity) - Date.now())
     if (this.session === undefined || lastCodes.has(code) || keptMs <= 0) this.end()
     else connections.keep(this, this.identity.userId, keptMs)
@@ -160,7 +160,7 @@ export class Connection implements Peer, Tended, LineOwner {
     if (this.#isOver) return false
     let isSettled = false
     const late = new AbortController()
-    await Promise.race([this.#work.then(() => { isSettled = true }), delay(SETTLE_MS, undefined, { signal: late.signal }).catch(() => {})])
+    await Promise.race([Promise.resolve(this.#work).then(() => { isSettled = true }), delay(SETTLE_MS, undefined, { signal: late.signal }).catch(() => {})])
     late.abort()
     return isSettled && !this.#isOver && !this.isElsewhere
   }
@@ -239,7 +239,7 @@ export class Connection implements Peer, Tended, LineOwner {
     const { connections, resumeWindowMs } = this.#context
     const line = this.#line
     this.#line = undefined
-    this.#waiting = []
+    this.#waiting = undefined
     line?.dismiss(4409)
     if (!this.#isOver) connections.keep(this, this.identity.userId, resumeWindowMs)
     return line
@@ -277,8 +277,9 @@ export class Connection implements Peer, Tended, LineOwner {
     this.#work = work.catch((error: unknown) => { this.#refuse(error, id) })
     void this.#work.then(() => {
       this.#isBusy = false
+      this.#work = undefined
       while (!this.#isBusy && !this.#isOver) {
-        const next = this.#waiting.shift()
+        const next = this.#waiting?.shift()
         if (next === undefined) return this.#line?.release()
         this.#handle(next)
       }

@@ -1,5 +1,3 @@
-import type { Socket } from 'node:net'
-
 /** How many open sockets each key has here: a user, an address. */
 export class Headcount {
   readonly #limit: number
@@ -14,14 +12,15 @@ export class Headcount {
     return key !== undefined && this.#limit > 0 && (this.#counts.get(key) ?? 0) >= this.#limit
   }
 
-  /** Counts a socket until it closes, which it does however its upgrade ends. */
-  add (key: string | undefined, socket: Socket): void {
-    if (key === undefined || this.#limit === 0 || socket.destroyed) return
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
-    socket.once('close', () => {
-      const rest = (this.#counts.get(key) ?? 0) - 1
-      if (rest > 0) this.#counts.set(key, rest)
-      else this.#counts.delete(key)
-    })
+  add (key: string | undefined): void {
+    if (key !== undefined && this.#limit > 0) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
+  }
+
+  /** Takes back one that was added. */
+  remove (key: string | undefined): void {
+    if (key === undefined || this.#limit === 0) return
+    const rest = (this.#counts.get(key) ?? 0) - 1
+    if (rest > 0) this.#counts.set(key, rest)
+    else this.#counts.delete(key)
   }
 }

@@ -15,8 +15,13 @@ export interface InletOwner {
   sentTooMuch (): void
 }
 
+/** The library's listeners on a socket. */
 type Reader = (this: Socket, chunk: Buffer) => void
 type Ender = (this: Socket) => void
+
+/** Where a socket's inlet is found by its listeners, which all sockets share: a closure for each is memory that idles. */
+const INLET = Symbol('turnip.inlet')
+type Carrier = Socket & { [INLET]: Inlet }
 
 /**
  * What is read from one socket. It stands between the socket and the WebSocket library, and hands over no more frames
@@ -35,7 +40,9 @@ export class Inlet implements Throttled {
   readonly #turn: Turn
   readonly #owner: InletOwner
   readonly #reader: Reader
-  readonly #walk = new FrameWalk()
+  readonly #ender: Ender
+  /** Made at the first frame that is no usual one. */
+  #walk: FrameWalk | undefined
   #messages: number
   #bytes: number
   #filledAt = performance.now()
@@ -64,17 +71,30 @@ export class Inlet implements Throttled {
     const ender = (tcp.listeners('end') as Ender[]).at(-1)
     if (reader === undefined || ender === undefined) throw new Error('nobody reads the socket of a WebSocket')
     this.#reader = reader
-    tcp.on('data', (chunk: Buffer) => { this.#read(chunk) })
-    tcp.off('data', reader)
-    // Behind a Close frame the library ends what it has ended already, and Node makes errors of that, which nobody hears of:
-    // making them takes longer than checking a token.
-    tcp.on('end', () => { if (!this.#isConcluded) ender.call(tcp) })
-    tcp.off('end', ender)
-    // Before the library, which takes what is left for itself: ten thousand frames of a client that floods and hangs up.
-    tcp.prependOnceListener('close', () => {
-      this.end()
-      while (tcp.read() !== null);
-    })
+    this.#ender = ender
+    Object.assign(tcp, { [INLET]: this })
+    // Taken off first: a list of three listeners keeps room for nineteen.
+    tcp.off('data', reader).off('end', ender)
+    tcp.on('data', Inlet.#onData).on('end', Inlet.#onEnd).prependListener('close', Inlet.#onClose)
+  }
+
+  static #of (tcp: Socket): Inlet { return (tcp as Carrier)[INLET] }
+
+  static #onData (this: Socket, chunk: Buffer): void { Inlet.#of(this).#read(chunk) }
+
+  /**
+   * Behind a Close frame the library ends what it has ended already, and Node makes errors of that, which nobody hears of:
+   * making them takes longer than checking a token.
+   */
+  static #onEnd (this: Socket): void {
+    const inlet = Inlet.#of(this)
+    if (!inlet.#isConcluded) inlet.#ender.call(this)
+  }
+
+  /** Before the library, which takes what is left for itself: ten thousand frames of a client that floods and hangs up. */
+  static #onClose (this: Socket): void {
+    Inlet.#of(this).end()
+    while (this.read() !== null);
   }
 
   /** Whether the client was slowed down since this was asked last. */
@@ -123,7 +143,7 @@ export class Inlet implements Throttled {
     this.#tcp.cork() // the library answers each ping by a write of its own: a thousand of them take a second of the kernel's
     const end = this.#handOver(chunk)
     this.#tcp.uncork()
-    if (this.#walk.openBytes > this.#throttle.openBytes) this.#owner.sentTooMuch()
+    if ((this.#walk?.openBytes ?? 0) > this.#throttle.openBytes) this.#owner.sentTooMuch()
     if (end === chunk.length || this.#ended) return
     if (this.#isClosing) return this.#seekClose(chunk, end) // one of these frames made the server close
     if (this.#messages < 1 || this.#bytes < 1) this.#slowDown()
@@ -133,10 +153,10 @@ export class Inlet implements Throttled {
 
   /** Hands the library what this client, and this turn, may have handled. @returns how far it came */
   #handOver (chunk: Buffer): number {
-    const walk = this.#walk
     const limit = Math.min(chunk.length, Math.floor(this.#bytes))
     let end = this.#takeTexts(chunk, limit)
-    if (end === limit || this.#isClosing || this.#ended) return end
+    if (end === limit || this.#isClosing || this.#ended || (end > 0 && (this.#messages < 1 || this.#turn.isSpent))) return end
+    const walk = this.#walk ??= new FrameWalk()
     do {
       const start = end
       const allowance = Math.min(this.#messages, this.#turn.isSpent ? 1 : STEP)
@@ -155,7 +175,7 @@ export class Inlet implements Throttled {
   /** Reads the whole text messages that a read begins with. @returns how far it came */
   #takeTexts (chunk: Buffer, limit: number): number {
     let at = 0
-    if (!this.#walk.isIdle) return at
+    if (this.#walk?.isIdle === false) return at
     while (at < limit && this.#messages >= 1 && (at === 0 || !this.#turn.isSpent) && !this.#ended && !this.#isClosing) {
       const text = wholeText(chunk, at, limit, this.#throttle.messageBytes)
       if (text === undefined) break
@@ -190,7 +210,7 @@ export class Inlet implements Throttled {
 
   /** Passes over frames, however many there are, up to the Close frame that ends them. */
   #seekClose (chunk: Buffer, from: number): void {
-    const walk = this.#walk
+    const walk = this.#walk ??= new FrameWalk()
     for (let at = from; at < chunk.length && !this.#ended;) {
       const start = at
       const isNew = walk.isBetween

@@ -17,6 +17,10 @@ const FLOOD_MS = 30_000
 /** How a socket ends that nobody closed (RFC 6455 §7.1.5). */
 const CUT_OFF = 1006
 
+/** Where a WebSocket's line is found by its listeners, which all of them share: a closure for each is memory that idles. */
+const LINE = Symbol('turnip.line')
+type Lined = WebSocket & { [LINE]: Line }
+
 /** What all lines of an instance share. */
 export interface LineContext {
   readonly traffic: Traffic
@@ -51,12 +55,12 @@ export class Line {
   readonly #outbox: Outbox
   #owner: LineOwner | undefined
   /** What came before it had an owner. */
-  #early: Buffer[] = []
+  #early: Buffer[] | undefined
   #endCode: number | undefined
   #slowSince: number | undefined
   #floodSince: number | undefined
   #pingAt: number
-  #pongBy = Infinity
+  #pongBy: number | undefined
   #answer: Promise<boolean> | undefined
 
   /** @param tcp what carries the WebSocket: frames are written to it as they are */
@@ -67,20 +71,31 @@ export class Line {
     this.#outbox = new Outbox(socket, tcp, this, context.outboxes)
     // The first ping comes at a random time: after a restart all clients come at once, and pings must not.
     this.#pingAt = context.connections.now + Math.random() * context.pingIntervalMs
-    socket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (!isBinary) this.received(data)
-      else if (this.isOpen) this.close(1003)
-    })
-    socket.on('pong', () => { this.#pongBy = Infinity })
-    socket.on('close', (code: number) => {
-      this.#inlet.end()
-      this.#end(code)
-    })
-    // The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows.
-    socket.on('error', (error: Error) => {
-      this.#inlet.end()
-      context.log.debug({ err: error, connection_id: this.#owner?.id }, 'a client broke the WebSocket protocol')
-    })
+    Object.assign(socket, { [LINE]: this })
+    socket.on('message', Line.#onMessage).on('pong', Line.#onPong).on('close', Line.#onClose).on('error', Line.#onError)
+  }
+
+  static #of (socket: WebSocket): Line { return (socket as Lined)[LINE] }
+
+  static #onMessage (this: WebSocket, data: Buffer, isBinary: boolean): void {
+    const line = Line.#of(this)
+    if (!isBinary) line.received(data)
+    else if (line.isOpen) line.close(1003)
+  }
+
+  static #onPong (this: WebSocket): void { Line.#of(this).#pongBy = undefined }
+
+  static #onClose (this: WebSocket, code: number): void {
+    const line = Line.#of(this)
+    line.#inlet.end()
+    line.#end(code)
+  }
+
+  /** The library has answered a broken frame with its close code (1002, 1007, 1009) already; 'close' follows. */
+  static #onError (this: WebSocket, error: Error): void {
+    const line = Line.#of(this)
+    line.#inlet.end()
+    line.#context.log.debug({ err: error, connection_id: line.#owner?.id }, 'a client broke the WebSocket protocol')
   }
 
   get isOpen (): boolean { return this.#endCode === undefined }
@@ -91,8 +106,8 @@ export class Line {
   /** From now on the owner is told, of what has come and happened before as well. */
   open (owner: LineOwner): void {
     this.#owner = owner
-    const early = this.#early
-    this.#early = []
+    const early = this.#early ?? []
+    this.#early = undefined
     for (const text of early) if (this.isOpen) owner.received(text)
     if (this.#endCode !== undefined) owner.lost(this.#endCode)
   }
@@ -169,16 +184,16 @@ export class Line {
     const wasSlow = this.#inlet.wasSlow()
     if (this.#isFlooding(wasSlow, now)) return this.sentTooMuch()
     if (isHeld || wasSlow) { // or we read what it sent long ago
-      if (this.#pongBy !== Infinity) this.#pongBy = now + pongTimeoutMs
+      if (this.#pongBy !== undefined) this.#pongBy = now + pongTimeoutMs
       return
     }
-    if (now >= this.#pongBy) {
+    if (this.#pongBy !== undefined && now >= this.#pongBy) {
       this.#socket.close(4408, closeCodes[4408].reason)
       return this.terminate(4408)
     }
     if (now >= this.#pingAt) {
       this.#pingAt = now + pingIntervalMs
-      if (this.#pongBy === Infinity) this.#pongBy = now + pongTimeoutMs
+      this.#pongBy ??= now + pongTimeoutMs
       this.#socket.ping()
     }
   }
@@ -186,7 +201,7 @@ export class Line {
   /** A text message. They still come after a close (the library hands over what it has read): those are not looked at. */
   received (text: Buffer): void {
     if (!this.isOpen) return
-    if (this.#owner === undefined) this.#early.push(text)
+    if (this.#owner === undefined) (this.#early ??= []).push(text)
     else this.#owner.received(text)
   }
 

@@ -120,8 +120,15 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
         : 'Your address has too many connections to this instance already'
       throw new HttpRefusal(429, 'too_many_connections', message, { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
     }
-    if (!request.ws) return
-    users.add(identity.userId, request.raw.socket)
-    addresses.add(addressOf(request), request.raw.socket)
+    const { ws, raw: { socket } } = request
+    if (!ws || socket.destroyed) return
+    const { userId } = identity
+    const address = addressOf(request)
+    users.add(userId)
+    addresses.add(address)
+    socket.on('close', () => { // which it does however its upgrade ends
+      users.remove(userId)
+      addresses.remove(address)
+    })
   }
 }
