@@ -30,10 +30,11 @@ const CONNECTION = 'KB a connection'
 
 const ALONE: Deployment = { instances: 1, redis: false }
 
-/** Rounds of work, by size, and how many come before them that are not measured: the compiler has its fill then. */
+/** Rounds of work, by size, and how many come before them that are not measured: the compiler has its fill then, or most of it. */
 function times (full: number, size: Size): { measured: number, warmUp: number } {
-  const warmUp = Math.ceil(full / 4)
-  return { full: { measured: full, warmUp }, quick: { measured: warmUp, warmUp }, tiny: { measured: Math.ceil(full / 50), warmUp: 1 } }[size]
+  const half = Math.ceil(full / 2)
+  const eighth = Math.ceil(full / 8)
+  return { full: { measured: full, warmUp: half }, quick: { measured: eighth, warmUp: eighth }, tiny: { measured: Math.ceil(full / 100), warmUp: 1 } }[size]
 }
 
 function exchange (pairs: number, full: number, idle = 0): Step['work'] {
@@ -64,7 +65,7 @@ export const steps = {
     servers: ['ws', 'turnip', 'peerjs', 'socketio'],
     deployment: ALONE,
     unit: MESSAGE,
-    work: exchange(100, 80),
+    work: exchange(100, 160),
     goal: { server: 'ws', atMost: 1.0 }
   },
   'fan-out-10': {
@@ -103,7 +104,7 @@ export const steps = {
     servers: ['ws', 'turnip', 'peerjs', 'socketio'],
     deployment: ALONE,
     unit: CALL,
-    work: fullCalls(2400),
+    work: fullCalls(4800),
     goal: { server: 'ws', atMost: 1.2 }
   },
   'full-redis': {
@@ -111,7 +112,7 @@ export const steps = {
     servers: ['turnip'],
     deployment: { instances: 1, redis: true },
     unit: CALL,
-    work: fullCalls(2400),
+    work: fullCalls(4800),
     goal: { server: 'ws', work: 'full', atMost: 1.5 }
   },
   memory: {

@@ -5,10 +5,11 @@ import type { Change, Entry, Member, NewMember, Position, Presence, Reconciled, 
 interface Room {
   readonly epoch: string
   version: number
-  readonly members: Map<string, Member>
-  /** The versions at which they came, or were taken over. */
-  readonly since: Map<string, number>
+  readonly members: Map<string, Stay>
 }
+
+/** @property since the version at which the member came, or was taken over */
+interface Stay { readonly member: Member, readonly since: number }
 
 /** How a life of a room ended. */
 interface End { readonly version: number, readonly lastLeaver: string | undefined }
@@ -31,9 +32,9 @@ export class MemoryPresence implements Presence {
   }
 
   async join (name: string, newcomer: NewMember, limit: number): Promise<Entry | 'full'> {
-    const room = this.#rooms.get(name) ?? { epoch: randomBytes(16).toString('hex'), version: 0, members: new Map<string, Member>(), since: new Map<string, number>() }
+    const room = this.#rooms.get(name) ?? { epoch: randomBytes(16).toString('hex'), version: 0, members: new Map<string, Stay>() }
     const known = room.members.get(newcomer.connection_id)
-    if (known !== undefined) return goOn(room, known, newcomer)
+    if (known !== undefined) return goOn(room, known.member, newcomer)
     if (limit > 0 && room.members.size >= limit) return 'full'
     const created = room.members.size === 0
     put(room, { ...newcomer, joined_at: Date.now() })
@@ -47,12 +48,12 @@ export class MemoryPresence implements Presence {
   async move (name: string, member: NewMember, epoch: string): Promise<Entry | undefined> {
     const room = this.#rooms.get(name)
     const known = room?.members.get(member.connection_id)
-    return room?.epoch === epoch && known !== undefined ? goOn(room, known, member) : undefined
+    return room?.epoch === epoch && known !== undefined ? goOn(room, known.member, member) : undefined
   }
 
   async leave (name: string, connectionId: string, known: Position): Promise<(Change & { emptied: boolean }) | undefined> {
     const room = this.#rooms.get(name)
-    if (room?.epoch !== known.epoch || (room.since.get(connectionId) ?? Infinity) > known.version) return undefined
+    if (room?.epoch !== known.epoch || (room.members.get(connectionId)?.since ?? Infinity) > known.version) return undefined
     remove(room, connectionId)
     const emptied = room.members.size === 0
     if (emptied) this.#end(name, room, connectionId)
@@ -81,7 +82,7 @@ export class MemoryPresence implements Presence {
       put(room, member)
       changes.push({ kind: 'joined', version: room.version, member })
     }
-    for (const { connection_id: id, instance: holder } of room.members.values()) {
+    for (const { member: { connection_id: id, instance: holder } } of room.members.values()) {
       if (holder !== instance || wanted.has(id)) continue
       remove(room, id)
       changes.push({ kind: 'left', version: room.version, connectionId: id })
@@ -124,14 +125,12 @@ export class MemoryPresence implements Presence {
 
 /** Puts a member in, at a version of its own. */
 function put (room: Room, member: Member): void {
-  room.members.set(member.connection_id, member)
-  room.since.set(member.connection_id, ++room.version)
+  room.members.set(member.connection_id, { member, since: ++room.version })
 }
 
 /** Takes a member out, at a version of its own. */
 function remove (room: Room, id: string): void {
   room.members.delete(id)
-  room.since.delete(id)
   room.version++
 }
 
@@ -146,9 +145,9 @@ function goOn (room: Room, { joined_at: joinedAt, instance: from }: Member, come
 }
 
 function snapshotOf ({ epoch, version, members }: Room): Snapshot {
-  return { epoch, version, members: [...members.values()] }
+  return { epoch, version, members: Array.from(members.values(), ({ member }) => member) }
 }
 
 function changeOf ({ epoch, version, members }: Room): Change {
-  return { epoch, version, instances: [...new Set(Array.from(members.values(), member => member.instance))] }
+  return { epoch, version, instances: [...new Set(Array.from(members.values(), ({ member }) => member.instance))] }
 }

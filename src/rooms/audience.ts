@@ -2,6 +2,9 @@ import { frameOf, type Frame } from '../protocol/frame.ts'
 import type { DisbandReason, MemberInfo, PeerInfo, RequestId } from '../protocol/messages.ts'
 import type { Seat } from './seat.ts'
 
+/** Up to so many seats a list has room for no more than there are; one that is pushed to has room for seventeen, and most rooms are small. */
+const FEW = 8
+
 /** A room at one version. */
 interface RoomState { readonly room: string, readonly version: number, members (): MemberInfo[] }
 
@@ -16,7 +19,10 @@ export class Audience {
 
   get seats (): readonly Seat[] { return this.#seats }
 
-  add (seat: Seat): void { this.#seats.push(seat) }
+  add (seat: Seat): void {
+    if (this.#seats.length < FEW) this.#seats = [...this.#seats, seat]
+    else this.#seats.push(seat)
+  }
 
   remove (seat: Seat): void {
     const at = this.#seats.indexOf(seat)

@@ -63,7 +63,7 @@ export class Connection implements Peer, Tended, LineOwner {
   /** How much longer it is kept, as it was told to come back later, ms. */
   #awayMs = 0
   /** When its ICE servers are to be replaced, ms since 1970. */
-  #renewIceAt = Infinity
+  #renewIceAt: number | undefined
 
   constructor (identity: Identity, context: ConnectionContext, { session, id = randomUUID() }: { session?: Session, id?: string } = {}) {
     this.id = id
@@ -132,7 +132,7 @@ export class Connection implements Peer, Tended, LineOwner {
   beat (now: number): void {
     if (Date.now() >= validUntil(this.identity)) return this.close(4401)
     this.#line?.beat(now, this.#isBusy)
-    if (this.#line !== undefined && Date.now() >= this.#renewIceAt) this.#renewIce()
+    if (this.#line !== undefined && this.#renewIceAt !== undefined && Date.now() >= this.#renewIceAt) this.#renewIce()
   }
 
   received (text: Buffer): void {

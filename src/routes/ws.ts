@@ -76,18 +76,20 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
     },
     wsHandler: (socket, request) => {
-      socket.removeAllListeners('error') // a host's own handler would cut off close frames
       const { turnipIdentity: identity } = request
       const tcp: Upgraded = request.raw.socket
       tcp._httpMessage?.detachSocket(tcp) // or each connection would keep its request as long as it is open
       setImmediate(setImmediate, () => { tcp.uncork() }) // behind the first frames, which leave with the turn
       if (identity === undefined || lifecycle.phase !== 'serving') {
+        socket.removeAllListeners('error')
         socket.on('error', () => {}) // a broken frame before its end would be nobody's
         return socket.close(1012)
       }
       // A host that closes ends every socket of its server without a code: ours are ended here, with one.
       fastify.websocketServer.clients.delete(socket)
+      const hosts = socket.listeners('error') as Array<() => void>
       const line = new Line(socket, tcp, context)
+      for (const listener of hosts) socket.off('error', listener) // a host's own handler would cut off close frames
       const { session, seen, resume } = request.query as Record<string, unknown>
       if (sessions !== undefined && typeof session === 'string') {
         void sessions.resume(line, identity, { session, seen: countOf(seen) })
