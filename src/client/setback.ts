@@ -45,9 +45,10 @@ export async function whyRefused (fetch: typeof globalThis.fetch, url: URL, toke
     return setback('connection_lost', `${url.host} does not answer${other}`, { again: true, cause })
   }
   const { status } = response
-  const body = await response.json().catch(() => undefined) as { code?: SignalingErrorCode, message?: string } | undefined
+  // Turnip has no 404 here: it is what a wrong prefix gets, from a host or a Turnip, in words that say nothing of the mistake.
+  const body = status === 404 ? undefined : await response.json().catch(() => undefined) as { code?: SignalingErrorCode, message?: string } | undefined
   if (status === 426 && body?.code !== undefined) return setback('connection_lost', `${url.host} would let this client in, but the WebSocket does not open: something between the two may not pass it on`, { again: true, status })
-  const { code = 'refused', message = `${url.origin}${url.pathname} answers ${status}: is that the address of a Turnip server?` } = body ?? {}
+  const { code = 'refused', message = `${url.origin}${url.pathname} answers ${status}: is that the address of a Turnip server, with its prefix?` } = body ?? {}
   const pauseMs = (Number(response.headers.get('retry-after')) || 0) * 1000
   const again = status === 429 || status >= 500 || (isKnown && status !== 401 && status !== 403)
   return setback(code, message, { again, pauseMs, status })

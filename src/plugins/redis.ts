@@ -46,14 +46,18 @@ export default fp<{ client?: RedisClient | undefined }>(async (fastify: FastifyI
   for (const [name, connection] of Object.entries({ commands, subscriber })) {
     /** What the log was told last; undefined while all is well. */
     let told: string | undefined
+    let wasReady = false
     const events = eventsOf(connection)
     events.on('ready', () => {
       if (told !== undefined) fastify.log.info({ connection: name }, 'Redis is back')
       told = undefined
+      wasReady = true
     })
     events.on('error', (error: Error) => {
       const isRefused = /^(WRONGPASS|NOAUTH|NOPERM)/.test(reasonOf(error))
-      const what = isRefused ? 'Redis refuses this instance: see REDIS_PASSWORD and REDIS_URL' : 'Redis is away; trying to reach it again'
+      const what = isRefused
+        ? 'Redis refuses this instance: see REDIS_PASSWORD and REDIS_URL'
+        : wasReady ? 'Redis is away; trying to reach it again' : 'Redis cannot be reached: start it, or see REDIS_URL (memory: does without). Until then nobody is let in; trying again'
       if (told !== what) fastify.log.warn({ err: withoutCommand(error), connection: name }, what)
       told = what
     })

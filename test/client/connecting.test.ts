@@ -122,9 +122,11 @@ await suite('connecting to a server', { concurrency: true }, async () => {
   await test('another server at the address: connect rejects and says what answers there', async t => {
     const scripted = await ScriptedServer.start(t)
     scripted.isOpen = false
-    scripted.answer = response => { response.writeHead(404).end('<h1>Not found</h1>') }
-    const { client } = clientFor(t, `${scripted.url}/elsewhere`, 'x')
-    await assert.rejects(client.connect(), error => error instanceof SignalingError && error.code === 'refused' && error.status === 404 && error.message.includes('/elsewhere/ws answers 404'))
+    for (const body of ['<h1>Not found</h1>', '{"statusCode":404,"message":"Route GET:/elsewhere/ws not found","code":"not_found"}']) {
+      scripted.answer = response => { response.writeHead(404).end(body) }
+      const { client } = clientFor(t, `${scripted.url}/elsewhere`, 'x')
+      await assert.rejects(client.connect(), error => error instanceof SignalingError && error.code === 'refused' && error.status === 404 && error.message.includes('/elsewhere/ws answers 404'), body)
+    }
   })
 
   await test('nobody at the address: it goes on trying, and is in as soon as somebody is there', async t => {

@@ -62,6 +62,12 @@ test('.env.example has every setting, in order, with its default', () => {
   assert.deepEqual(lines, names.map(name => [settings[name].env, dynamic.includes(name) ? '' : String(config[name])]))
 })
 
+test('the compose file passes on every setting but those that its containers fix', () => {
+  const fixed = new Set(['PORT', 'PUBLIC_IP', 'REDIS_PASSWORD', 'REDIS_DB', 'METRICS_PORT', 'METRICS_BIND_IP'])
+  const passed = new Set(Array.from(read('docker-compose.yml').matchAll(/^ +([A-Z_]+): /gm), ([, env]) => env))
+  assert.deepEqual(Object.values(settings).map(({ env }) => env).filter(env => !fixed.has(env) && !passed.has(env)), [])
+})
+
 test('the protocol page knows every message of a client and every code', () => {
   const page = read('docs/protocol.md')
   for (const type of Object.keys(clientMessages)) assert.ok(page.includes(`**${type}**`), type)

@@ -4,6 +4,7 @@ import { startRedisServer } from '../harness/redis-server.ts'
 import { refusedUpgrade, type Client } from '../harness/client.ts'
 import { tokenFor } from '../harness/token.ts'
 import { startTurnip } from '../harness/turnip-process.ts'
+import { until } from '../harness/until.ts'
 import { fromNowOn, joinsAtLast, LEASE_MS, LinkedCluster, livesOf, REDIS_TIMEOUT_MS, settled, type Health } from './linked-cluster.ts'
 
 /** How long until Redis holds everything again, ms. */
@@ -132,7 +133,8 @@ void test('instances that start while Redis is down are up and say so, and serve
   const env = { REDIS_URL: redis.url, LEASE_MS: String(LEASE_MS), REDIS_TIMEOUT_MS: String(REDIS_TIMEOUT_MS) }
   const instances = await Promise.all([0, 1].map(() => startTurnip({ env })))
   t.after(async () => { await Promise.all(instances.map(instance => instance.stop())) })
-  for (const { url, wsUrl } of instances) {
+  for (const { url, wsUrl, logs } of instances) {
+    await until('it says what to do', async () => logs.some(line => /Redis cannot be reached: .*REDIS_URL/.test(line)))
     assert.equal((await fetch(`${url}/health/live`)).status, 200)
     const answer = await fetch(`${url}/health`)
     assert.deepEqual([answer.status, (await answer.json() as Health).status], [503, 'starting'])
