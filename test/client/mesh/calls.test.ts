@@ -110,8 +110,8 @@ test('who leaves is gone at once, whether it says so, closes its page or only it
   }
 })
 
-test("README's client in one page calls a mesh, and is called by one", async t => {
-  const [, script = ''] = /```html\n<script type="module">\n(.*?)<\/script>/s.exec(readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')) ?? []
+test("docs/protocol.md's client in one page calls a mesh, and is called by one", async t => {
+  const [, script = ''] = /```html\n<script type="module">\n(.*?)<\/script>/s.exec(readFileSync(new URL('../../../docs/protocol.md', import.meta.url), 'utf8')) ?? []
   const context = await browser.newContext()
   t.after(async () => { await context.close() })
   const plain = await context.newPage()

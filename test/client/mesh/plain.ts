@@ -9,7 +9,7 @@ export interface PlainLine {
 
 type PlainSignal = { type: 'offer' | 'answer', sdp: string } | { type: 'candidate', candidate: RTCIceCandidateInit }
 
-/** README's "A client in one page": who was here first calls who comes, and nothing is numbered. */
+/** docs/protocol.md's "A client in one page": who was here first calls who comes, and nothing is numbered. */
 export class Plain {
   readonly heard: string[] = []
   readonly errors: string[] = []

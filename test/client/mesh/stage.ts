@@ -79,7 +79,7 @@ export class Stage {
     return mesh
   }
 
-  /** A client that does without the library, as README's does, and that is in no room yet. */
+  /** A client that does without the library, as docs/protocol.md's does, and that is in no room yet. */
   plain (id: string): Plain {
     const client = this.client(id)
     return new Plain({
