@@ -2,7 +2,7 @@
 import { Random } from '../../test/chaos/random.ts'
 import { SLOTS_REFRESH_MS } from '../../src/redis/connections.ts'
 import { PROBE_EVERY_MS } from '../../src/redis/probe.ts'
-import { JITTER_MS, REAP_BATCH, REBUILD_PAUSE_MS, RENEWALS } from '../../src/rooms/tenure.ts'
+import { JITTER_MS, JITTER_PER_INSTANCE_MS, REAP_BATCH, REBUILD_PAUSE_MS, REBUILD_PAUSE_PER_INSTANCE_MS, RENEWALS } from '../../src/rooms/tenure.ts'
 import { CHECK_MS } from '../../src/rooms/upkeep.ts'
 import { createInstance, defaults } from './cluster.ts'
 import { RedisStandIn } from './redis-stand-in.ts'
@@ -86,10 +86,10 @@ export interface Burst { readonly event: string, readonly what: string, readonly
 export function burstsOf ({ instances, places, spreadPlaces, shards }: Standing): Burst[] {
   const [own, ownSpread] = [places / instances, spreadPlaces / instances]
   return [
-    { event: 'an instance dies', what: 'every other instance renews its lease as soon as the dead one\'s has ended', code: 'rooms/tenure.ts', count: instances - 1, withinMs: JITTER_MS, growsWith: 'instances', operation: 'lease' },
+    { event: 'an instance dies', what: 'every other instance renews its lease as soon as the dead one\'s has ended', code: 'rooms/tenure.ts', count: instances - 1, withinMs: Math.round(JITTER_MS + JITTER_PER_INSTANCE_MS * instances), growsWith: 'instances', operation: 'lease' },
     { event: 'an instance dies', what: `its rooms are visited by one reaper, ${REAP_BATCH} at a time`, code: 'rooms/tenure.ts', count: own, withinMs: undefined, growsWith: 'rooms of an instance', operation: 'leave' },
     { event: 'an instance dies', what: 'the others in those rooms are told, one PUBLISH each', code: 'rooms/relay.ts', count: ownSpread, withinMs: undefined, growsWith: 'rooms of an instance', operation: 'leave' },
-    { event: 'Redis loses its memory', what: 'until all have put their members back, every instance renews again and again, for at most one lease; a second', code: 'rooms/tenure.ts', count: instances * 1000 / REBUILD_PAUSE_MS, withinMs: 1000, growsWith: 'instances', operation: 'lease' },
+    { event: 'Redis loses its memory', what: 'until all have put their members back, every instance renews again and again, for at most one lease; a second', code: 'rooms/tenure.ts', count: Math.round(instances * 1000 / (REBUILD_PAUSE_MS + REBUILD_PAUSE_PER_INSTANCE_MS * instances)), withinMs: 1000, growsWith: 'instances', operation: 'lease' },
     { event: 'Redis loses its memory', what: 'every room is reconciled twice by each of its instances', code: 'rooms/tenure.ts', count: 2 * places, withinMs: undefined, growsWith: 'rooms', operation: 'join' },
     { event: shards > 1 ? 'a node of the Cluster is lost' : 'the connections to Redis break', what: 'every room is reconciled by each of its instances, whichever node holds it', code: 'plugins/rooms.ts', count: places, withinMs: undefined, growsWith: 'rooms', operation: 'join' }
   ]

@@ -65,6 +65,8 @@ export class RedisBroker implements Broker {
   /** The PUBLISH to each inbox that is not answered yet. */
   readonly #underWay = new Map<string, Promise<Heard>>()
   #isDue = false
+  /** Bytes on their way to Redis, at the beginning of this turn. */
+  #backlog = 0
   /** What every batch begins with. */
   readonly #head: Buffer
   readonly #misses: Misses
@@ -117,7 +119,8 @@ export class RedisBroker implements Broker {
 
   #queue (instance: string, record: Buffer, vital: boolean): Outgoing | undefined {
     const factor = vital ? 2 : 1
-    const bytes = this.#channels.backlog + record.length
+    if (!this.#isDue) this.#backlog = this.#channels.backlog // once a turn: in a Cluster, it is that of every node
+    const bytes = this.#backlog + record.length
     let queue = this.#waiting.get(instance)
     if (
       this.#options.commands.status !== 'ready' || bytes + (queue?.bytes ?? 0) > factor * INBOX_QUEUE_BYTES ||
@@ -129,9 +132,9 @@ export class RedisBroker implements Broker {
     if (queue === undefined) {
       queue = { parts: [this.#head], bytes: this.#head.length, asked: [] }
       this.#waiting.set(instance, queue)
-      if (!this.#isDue) setImmediate(() => { this.#flush() })
-      this.#isDue = true
     }
+    if (!this.#isDue) setImmediate(() => { this.#flush() })
+    this.#isDue = true
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(record.length)
     queue.parts.push(length, record)

@@ -20,7 +20,7 @@ export class Audience {
   get seats (): readonly Seat[] { return this.#seats }
 
   add (seat: Seat): void {
-    if (this.#seats.length < FEW) this.#seats = [...this.#seats, seat]
+    if (this.#seats.length < FEW) this.#seats = this.#seats.concat(seat)
     else this.#seats.push(seat)
   }
 

@@ -9,12 +9,18 @@ import type { Reconciler } from './reconciler.ts'
 
 /** A lease is renewed so many times in the time it runs. */
 export const RENEWALS = 3
+/** ... and some of them so much sooner, at most, as chance will have it: instances that came into step must fall out of it. */
+const EARLIER = 0.2
 /** How soon a renewal that failed is tried again, ms, at most. */
 const RETRY_MS = 500
 /** While others are awaited to put their members back, how often it is looked, ms. */
 export const REBUILD_PAUSE_MS = 200
+/** ... and how much longer for each instance: all look at the same key. */
+export const REBUILD_PAUSE_PER_INSTANCE_MS = 0.2
 /** How long after the end of somebody's lease it is looked at, ms at most: instances do not all come in step. */
 export const JITTER_MS = 100
+/** ... and how much longer for each instance: one of them is enough, and all look at the same key. */
+export const JITTER_PER_INSTANCE_MS = 0.5
 /** Rooms of a dead instance that are visited at a time. */
 export const REAP_BATCH = 50
 
@@ -145,7 +151,8 @@ export class Tenure {
       this.#follow(renewal)
       // Whose lease ended before this one may reap is found as soon as it may.
       const mayReapInMs = this.#unbrokenSince + this.#leaseMs - performance.now()
-      this.#schedule(Math.min(this.#leaseMs / RENEWALS, renewal.nextEndMs + Math.random() * JITTER_MS, mayReapInMs > 0 ? mayReapInMs + 1 : Infinity))
+      const jitterMs = JITTER_MS + JITTER_PER_INSTANCE_MS * renewal.instances
+      this.#schedule(Math.min(this.#leaseMs / RENEWALS * (1 - Math.random() * EARLIER), renewal.nextEndMs + Math.random() * jitterMs, mayReapInMs > 0 ? mayReapInMs + 1 : Infinity))
       return true
     } catch (error) {
       if (this.#isUp) log.warn({ err: error }, 'the lease could not be renewed; it is tried again')
@@ -211,7 +218,7 @@ export class Tenure {
       this.#hasRestored = !this.#isDeaf
       await this.#renew()
       if (this.#restored >= awaited) break
-      await delay(REBUILD_PAUSE_MS, undefined, { ref: false })
+      await delay(REBUILD_PAUSE_MS + REBUILD_PAUSE_PER_INSTANCE_MS * awaited, undefined, { ref: false })
     }
     this.#hasRestored = true
     if (--this.#rebuilds > 0) return // once more, as it was lost again meanwhile
