@@ -95,6 +95,7 @@ void describe('a session at another instance', { concurrency: true }, () => {
       await talker.join('wanderer')
       talkers.push(talker)
     }
+    for (const talker of talkers) assert.equal((await ana.client.next('user_joined')).data.connection_id, talker.id) // what she says reaches those that she was told of
     const heardOf = (told: readonly ServerMessage[], { id }: { id: string }): number[] =>
       told.flatMap(frame => frame.type === 'data' && frame.from.connection_id === id ? [(frame.data as { n: number }).n] : [])
     const talking = new AbortController()
@@ -118,10 +119,11 @@ void describe('a session at another instance', { concurrency: true }, () => {
     talking.abort()
     const counts = await talk
     for (const [i, talker] of talkers.entries()) {
-      await until('ana has heard all', async () => heardOf(ana.told, talker).length >= (counts[i] ?? 0))
-      assert.deepEqual(heardOf(ana.told, talker), Array.from({ length: counts[i] ?? 0 }, (_, n) => n))
-      await until('and all have heard her', async () => heardOf(talker.frames, ana).length >= moves * 5)
-      assert.deepEqual(heardOf(talker.frames, ana), Array.from({ length: moves * 5 }, (_, n) => n))
+      const said = counts[i] ?? 0
+      await until('ana has heard all', async () => heardOf(ana.told, talker).length >= said).catch(() => {}) // what is missing is said below
+      assert.deepEqual(heardOf(ana.told, talker), Array.from({ length: said }, (_, n) => n), `of talker ${i}; beside it she was told ${besides(ana.told)}`)
+      await until('and all have heard her', async () => heardOf(talker.frames, ana).length >= moves * 5).catch(() => {})
+      assert.deepEqual(heardOf(talker.frames, ana), Array.from({ length: moves * 5 }, (_, n) => n), `at talker ${i}, who was told ${besides(talker.frames)} beside it`)
       assert.deepEqual(talker.all('user_left'), [])
     }
     const view = new View(ana.client.info)
@@ -272,6 +274,11 @@ void describe('a session at another instance', { concurrency: true }, () => {
     await Promise.all([ana.client.close(), ben.close()])
   })
 })
+
+/** What somebody was told that is not `data`, for the message of a test that fails. */
+function besides (told: readonly ServerMessage[]): string {
+  return told.flatMap(frame => frame.type === 'data' ? [] : [frame.type === 'error' ? JSON.stringify(frame) : frame.type]).join(' ')
+}
 
 async function instancesSeen (): Promise<number> {
   const { instances: seen } = await (await fetch(`${instances[0]?.url ?? ''}/info`)).json() as { instances: number }
