@@ -73,7 +73,8 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
       if (request.ws) request.raw.socket.cork() // the answer and the first frame are one write
     },
     handler: async () => {
-      throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade' })
+      // Its own `connection` keeps Node from saying that a socket ends which has served as many requests as it may.
+      throw new HttpRefusal(426, 'upgrade_required', 'You may connect: open this address as a WebSocket', { upgrade: 'websocket', connection: 'upgrade, close' })
     },
     wsHandler: (socket, request) => {
       const { turnipIdentity: identity } = request
