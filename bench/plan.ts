@@ -91,11 +91,11 @@ export const steps = {
     goal: { server: 'ws', atMost: 0.75 }
   },
   'across-3': {
-    title: 'exchange across three instances and Redis, against two',
+    title: 'exchange across three instances and Redis, as many pairs an instance, against two',
     servers: ['ws', 'turnip'],
     deployment: { instances: 3, redis: true },
     unit: MESSAGE,
-    work: exchange(100, 40),
+    work: exchange(150, 40),
     goal: { work: 'across-2', atMost: 1.1 },
     isLong: true
   },
