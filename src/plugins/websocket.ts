@@ -52,10 +52,11 @@ export async function provideWebSocket (host: FastifyInstance, config: Config): 
   }
   const options = host.websocketServer.options as WebSocketOptions
   const laxer = Object.entries({
-    maxPayload: (options.maxPayload ?? Infinity) > config.maxPayloadBytes,
-    maxFragments: (options.maxFragments ?? Infinity) > MAX_FRAGMENTS,
+    maxPayload: (options.maxPayload || Infinity) > config.maxPayloadBytes, // 0 is no limit
+    maxFragments: (options.maxFragments || Infinity) > MAX_FRAGMENTS,
     closeTimeout: (options.closeTimeout ?? Infinity) > CLOSE_TIMEOUT_MS,
     perMessageDeflate: Boolean(options.perMessageDeflate),
+    allowSynchronousEvents: options.allowSynchronousEvents === false, // messages that come the library's way would be overtaken
     skipUTF8Validation: Boolean(options.skipUTF8Validation),
     handleProtocols: typeof options.handleProtocols !== 'function' // ws itself says null of one it has not
   }).filter(([, isLaxer]) => isLaxer).map(([name]) => name)

@@ -54,6 +54,8 @@ export class Inlet implements Throttled {
   /** Whether the library is handed the rest of the current frame. */
   #passes = true
   #ended = false
+  /** The library has read something in this turn. */
+  #followsLibrary = false
   /** A Close frame was read to its end. */
   #isConcluded = false
 
@@ -66,9 +68,9 @@ export class Inlet implements Throttled {
     this.#turn = turn
     this.#messages = throttle.messages.burst
     this.#bytes = throttle.bytes.burst
-    // The library's are the last; others are a host's, who counts bytes, say.
-    const reader = (tcp.listeners('data') as Reader[]).at(-1)
-    const ender = (tcp.listeners('end') as Ender[]).at(-1)
+    // By their names: others are a host's, who counts bytes, say.
+    const reader = (tcp.listeners('data') as Reader[]).find(({ name }) => name === 'socketOnData')
+    const ender = (tcp.listeners('end') as Ender[]).find(({ name }) => name === 'socketOnEnd')
     if (reader === undefined || ender === undefined) throw new Error('nobody reads the socket of a WebSocket')
     this.#reader = reader
     this.#ender = ender
@@ -168,14 +170,22 @@ export class Inlet implements Throttled {
       this.#turn.spend(allowance - walk.allowance)
       if (walk.isClose && walk.isBetween) this.#ended = this.#isConcluded = true
       this.#reader.call(this.#tcp, start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+      this.#followLibrary()
     } while (end < limit && !this.#turn.isSpent && !this.#ended && !this.#isClosing)
     return end
+  }
+
+  /** What the library finds broken it tells some ticks later, and nothing that follows may be handled (RFC 6455 §7.1.7): the rest of this turn is its own. */
+  #followLibrary (): void {
+    if (this.#followsLibrary) return
+    this.#followsLibrary = true
+    setImmediate(() => { this.#followsLibrary = false })
   }
 
   /** Reads the whole text messages that a read begins with. @returns how far it came */
   #takeTexts (chunk: Buffer, limit: number): number {
     let at = 0
-    if (this.#walk?.isIdle === false) return at
+    if (this.#walk?.isIdle === false || this.#followsLibrary) return at
     while (at < limit && this.#messages >= 1 && (at === 0 || !this.#turn.isSpent) && !this.#ended && !this.#isClosing) {
       const text = wholeText(chunk, at, limit, this.#throttle.messageBytes)
       if (text === undefined) break

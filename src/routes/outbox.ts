@@ -6,6 +6,9 @@ import type { Turn } from './turn.ts'
 /** So many bytes are written before the turn is over: what a slow reader does not take has to be seen, and bounded. */
 const FLUSH_BYTES = 262_144
 
+/** A frame that waits may hold so many times its own bytes; it is copied where it would hold more. */
+const PINNED_FACTOR = 2
+
 /**
  * The outboxes that have something to send. They are flushed together, once a turn of the event loop, so that what one
  * turn says to one socket is one write, whatever number of frames is in it.
@@ -84,7 +87,13 @@ export class Outbox {
     this.#bytes = 0
     if (this.#socket.readyState !== this.#socket.OPEN) return // nothing may follow a close frame (RFC 6455 §5.5.1)
     const [only] = frames
-    if (!this.#tcp.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames))) this.#owner.overflowed(this.#tcp.writableLength)
+    const bytes = frames.length > 1 || only === undefined || this.#wouldPin(only) ? Buffer.concat(frames) : only
+    if (!this.#tcp.write(bytes) && this.#tcp.writableCorked === 0) this.#owner.overflowed(this.#tcp.writableLength)
+  }
+
+  /** Whether a frame would wait here and hold much more than itself: one from another instance is a part of all that came with it. */
+  #wouldPin (frame: Frame): boolean {
+    return this.#tcp.writableNeedDrain && frame.buffer.byteLength > PINNED_FACTOR * frame.length
   }
 
   /** Takes no more frames; what waits is forgotten. */

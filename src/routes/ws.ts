@@ -49,11 +49,12 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
   const { turnipConfig: config, turnipAuth: auth, turnipLifecycle: lifecycle, turnipConnections: connections, turnipRooms: rooms, turnipLimits: limits, turnipMetrics: metrics, log } = fastify
   const { instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs } = config
   const { traffic } = metrics
+  const maxPayloadBytes = Math.min(config.maxPayloadBytes, fastify.websocketServer.options.maxPayload || Infinity) // a host's own may be less
   const admit = createAdmission(fastify)
   const reports = new CallReports(traffic, log, seconds => { metrics.callSetUp(seconds) })
   const turn = new Turn()
   const context: ConnectionContext = {
-    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle(config), turn, ice: new IceServers(config), reports, verify: token => auth.verify(token)
+    instanceId, pingIntervalMs, pongTimeoutMs, sendBufferBytes, resumeWindowMs, connections, rooms, traffic, log, outboxes: new OutboxQueue(turn), throttle: new Throttle({ ...config, maxPayloadBytes }), turn, ice: new IceServers(config), reports, verify: token => auth.verify(token)
   }
   const sessions = resumeWindowMs > 0 ? new Sessions(context, new SessionTokens(secretsOf(config), config.realm), fastify.turnipNonce) : undefined
   const users = new Headcount(config.maxConnectionsPerUser)
@@ -79,7 +80,9 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     wsHandler: (socket, request) => {
       const { turnipIdentity: identity } = request
       const tcp: Upgraded = request.raw.socket
-      tcp._httpMessage?.detachSocket(tcp) // or each connection would keep its request as long as it is open
+      const { _httpMessage: response } = tcp
+      response?.detachSocket(tcp) // or each connection would keep its request as long as it is open
+      response?.emit('close') // a host may wait for it, and would have heard it from the socket
       setImmediate(setImmediate, () => { tcp.uncork() }) // behind the first frames, which leave with the turn
       if (identity === undefined || lifecycle.phase !== 'serving') {
         socket.removeAllListeners('error')

@@ -161,11 +161,33 @@ await test('a host’s lax @fastify/websocket stops the start and is told what i
   })
   await assert.rejects(start({}), laxer('maxPayload, maxFragments, closeTimeout, handleProtocols'))
   await assert.rejects(start({ options: { ...webSocketOptions(), perMessageDeflate: true, skipUTF8Validation: true } }), laxer('perMessageDeflate, skipUTF8Validation'))
+  await assert.rejects(start({ options: { ...webSocketOptions(), maxPayload: 0, maxFragments: 0, allowSynchronousEvents: false } }), laxer('maxPayload, maxFragments, allowSynchronousEvents'))
   await assert.rejects(start({ options: webSocketOptions({ maxPayloadBytes: 65_537 }) }), laxer('maxPayload'))
   await assert.rejects(start({ options: webSocketOptions() }, { maxPayloadBytes: 65_535 }), laxer('maxPayload'))
   await start({ options: webSocketOptions() })
   await start({ options: webSocketOptions({ maxPayloadBytes: 1024 }) })
   await start({ options: webSocketOptions({ maxPayloadBytes: 1_000_000 }) }, { maxPayloadBytes: 1_000_000 })
+})
+
+await test('a host’s own limit for messages holds, and what it counts of a socket is no matter', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(fastifyWebsocket, { options: webSocketOptions({ maxPayloadBytes: 1024 }) })
+  let bytes = 0
+  app.websocketServer.on('connection', (_socket, { socket }) => {
+    socket.on('data', (chunk: Buffer) => { bytes += chunk.length }).on('end', () => {}).on('close', () => {})
+  })
+  await app.register(turnip, basics)
+  const wsUrl = (await app.listen({ port: 0, host: '127.0.0.1' })).replace('http', 'ws')
+  const ann = await Client.open(`${wsUrl}/rtc/ws`, 'ann')
+  for (let i = 0; i < 20; i++) {
+    ann.send({ type: 'ping', id: `${i} ${'x'.repeat(100)}` })
+    await ann.fence()
+  }
+  assert.ok(bytes > 20 * 100, `${bytes} bytes were counted`)
+  const closed = ann.closed
+  ann.send({ type: 'ping', id: 'x'.repeat(1100) })
+  assert.equal((await closed).code, 1009)
 })
 
 await test('no token comes into the log of a host that logs every request', async t => {
