@@ -1,5 +1,6 @@
 import { frameOf, type Frame } from '../protocol/frame.ts'
 import type { MemberInfo } from '../protocol/messages.ts'
+import { Passed } from './passed.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Seat } from './seat.ts'
 
@@ -28,7 +29,8 @@ export interface GivenUp {
 }
 
 export interface ArrivalOwner {
-  settle (peer: Peer): Promise<Moved | 'nowhere' | undefined>
+  /** @param onSeat called before anything of its room is sent there */
+  settle (peer: Peer, onSeat: (seat: Seat) => void): Promise<Moved | 'nowhere' | undefined>
   /** Nothing more has to be forwarded. */
   over (): void
   /** The old holder gives the client up. */
@@ -45,8 +47,9 @@ export class Arrival {
   #waiting: Frame[] | undefined = []
   #waitingBytes = 0
   #isDone = false
-  /** Instances that have said so before its seat was known. */
-  readonly #passed = new Set<string>()
+  readonly #passed = new Passed()
+  /** The instances whose words to the whole room come over the old holder until they have passed. */
+  #awaited: readonly string[] = []
   #isOver = false
   #late: NodeJS.Timeout | undefined
   /** Resolves when nothing more comes over the old holder. */
@@ -64,7 +67,7 @@ export class Arrival {
    * @returns whether it can go on; otherwise the old holder gives the client up. Never rejects
    */
   async settle (peer: Peer): Promise<boolean> {
-    const moved = await this.#owner.settle(peer).catch(() => undefined)
+    const moved = await this.#owner.settle(peer, seat => { this.#seated(seat) }).catch(() => undefined)
     if (moved === undefined) {
       this.abort()
       return false
@@ -72,7 +75,6 @@ export class Arrival {
     this.#peer = peer
     if (moved === 'nowhere') this.#isDone = true
     else this.#moved = moved
-    for (const instance of this.#passed) this.#moved?.seat.passesOver?.delete(instance)
     return true
   }
 
@@ -85,8 +87,14 @@ export class Arrival {
     this.#look()
   }
 
+  #seated (seat: Seat): void {
+    const awaited = this.#awaited = [...seat.roster.instances]
+    this.#passed.add(undefined)
+    seat.isToldHere = (origin, at) => this.#passed.has(origin, at) || (origin !== undefined && !awaited.includes(origin))
+  }
+
   #look (): void {
-    if (this.#waiting === undefined && this.#isDone && (this.#moved?.seat.passesOver?.size ?? 0) === 0) this.#finish(false)
+    if (this.#waiting === undefined && this.#isDone && this.#awaited.every(instance => this.#passed.has(instance))) this.#finish(false)
   }
 
   /** It cannot go on here. */
@@ -116,7 +124,6 @@ export class Arrival {
   /** An instance sends straight to here from now on. */
   passed (instance: string): void {
     this.#passed.add(instance)
-    this.#moved?.seat.passesOver?.delete(instance)
     this.#look()
   }
 
@@ -138,7 +145,7 @@ export class Arrival {
     peer.send(frameOf(isLate
       ? { type: 'resynced', room, version: whole.version, data: { room, members: whole.members } }
       : { type: 'user_resumed', room, version, data: infoOf(peer) }))
-    seat.passesOver = undefined
+    if (isLate || !seat.roster.isBehind) seat.isToldHere = undefined // otherwise words of before may still wait for their turn
     seat.release()
   }
 }

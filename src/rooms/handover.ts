@@ -10,9 +10,11 @@ import type { Broker } from '../broker/broker.ts'
 import type { Frame } from '../protocol/frame.ts'
 import { Arrival, type GivenUp, type Life, type Moved } from './arrival.ts'
 import { decodeHandover, encodeForwarded, encodeMessage, type HandoverMessage } from './handover-record.ts'
+import { Passed } from './passed.ts'
 import type { Peer } from './peer.ts'
 import type { DataRecord } from './record.ts'
 import type { Move } from './roster-owner.ts'
+import type { Seat } from './seat.ts'
 
 /** How long a client waits for the holder of its session, ms; after that it is a new one. */
 const ANSWER_MS = 2000
@@ -50,8 +52,12 @@ export interface SessionHolder {
 
 /** What the rooms of this instance do for a hand-over. */
 export interface HandoverRooms {
-  /** Makes a peer a member in the place of the one that has its id elsewhere. @returns undefined when that is gone */
-  move (peer: Peer, life: Life): Promise<Moved | undefined>
+  /**
+   * Makes a peer a member in the place of the one that has its id elsewhere.
+   * @param onSeat called before anything of the room is sent to it
+   * @returns undefined when that is gone
+   */
+  move (peer: Peer, life: Life, onSeat: (seat: Seat) => void): Promise<Moved | undefined>
   isWatching (peer: Peer): boolean
   watch (peer: Peer, on: boolean): Promise<void>
 }
@@ -63,7 +69,7 @@ interface Departure {
   /** Where it sat. */
   readonly life: Life
   /** The instances that have said that they send another way. */
-  readonly passed: Set<string>
+  readonly passed: Passed
   /** Those that have to; undefined while this one does not know of the move. */
   awaited: Set<string> | undefined
   readonly timer: NodeJS.Timeout
@@ -192,8 +198,8 @@ export class Handovers {
     if (!isSent || life === undefined) return leaving.end()
     this.#end(connectionId) // it was here before, and that departure has had no end yet
     const timer = setTimeout(() => { this.#end(connectionId) }, FORWARD_MS)
-    const passed = new Set<string>()
-    if (peer.seat !== undefined) peer.seat.passesOver = passed
+    const passed = new Passed()
+    if (peer.seat !== undefined) peer.seat.isToldHere = (origin, at) => !passed.has(origin, at)
     this.#departures.set(connectionId, { leaving, to, life, passed, awaited: undefined, timer })
   }
 
@@ -207,8 +213,8 @@ export class Handovers {
     if (asked === undefined) return // too late: the old holder gives the client up by itself
     const { connectionId } = asked
     const arrival = new Arrival({ username, received, isReached: reached, view: view ?? undefined, missed, room: room?.room }, {
-      settle: async peer => {
-        const moved = room === null ? 'nowhere' : await this.#rooms.move(peer, room)
+      settle: async (peer, onSeat) => {
+        const moved = room === null ? 'nowhere' : await this.#rooms.move(peer, room, onSeat)
         if (watching) void this.#rooms.watch(peer, true).catch(() => {}) // the store is away: all see that nothing comes
         return moved
       },

@@ -49,7 +49,7 @@ export class RoomService {
     this.#watchers = new Watchers(on => broker.hearLobby(on))
     this.#cluster = new Cluster(options, {
       onLobby: event => { this.#watchers.announce(event) },
-      move: async (peer, life) => await this.move(peer, life),
+      move: async (peer, life, onSeat) => await this.move(peer, life, onSeat),
       isWatching: peer => this.#watchers.has(peer),
       watch: async (peer, on) => { await this.watch(peer, on) },
       onDisbanded: (roster, seats) => {
@@ -150,10 +150,11 @@ export class RoomService {
    * Has a peer go on as the member that it is: its client's connection was held by another instance until now. It is sent
    * nothing by itself; what the room sends after the move waits in the seat until its `release`.
    * @param life the room and the epoch of the life that it is a member of
+   * @param onSeat called before anything is sent there
    * @returns its seat, the version of the move, and the room as it was then; undefined when that life or its membership has ended
    * @throws Refusal unavailable
    */
-  async move (peer: Peer, { room, epoch }: Life): Promise<Moved | undefined> {
+  async move (peer: Peer, { room, epoch }: Life, onSeat: (seat: Seat) => void = () => {}): Promise<Moved | undefined> {
     let whole = { version: 0, members: [] as MemberInfo[] }
     const entered = await this.#entrance.enter(peer, {
       room,
@@ -161,7 +162,7 @@ export class RoomService {
       ask: async member => await this.#presence.move(room, member, epoch),
       onSeated: (seat, version) => {
         whole = { version: seat.roster.version, members: seat.roster.members() }
-        seat.passesOver = new Set(seat.roster.instances) // what they say to all comes over the old holder, until they know
+        onSeat(seat)
         if (whole.version !== version) seat.resync()
       }
     })

@@ -8,7 +8,8 @@ import type { DisbandReason, MemberInfo } from '../protocol/messages.ts'
 import { infoOfMember, type Member, type Position, type RosterChange, type Snapshot } from '../presence/presence.ts'
 import { Audience } from './audience.ts'
 import { comersOf, hasGone, isEntry, isTooEarly, type Ahead, type Due } from './due.ts'
-import { EarlyFrames } from './early-frames.ts'
+import { EarlyFrames, tell, type RelayedFrame } from './early-frames.ts'
+import { timesPassed } from './passed.ts'
 import { Residents } from './residents.ts'
 import type { RosterOwner } from './roster-owner.ts'
 import type { Seat } from './seat.ts'
@@ -41,6 +42,8 @@ export class Roster implements Position {
   get epoch (): string { return this.#epoch }
   get version (): number { return this.#version }
   get ended (): boolean { return this.#ended }
+  /** Whether a change waits for its turn. */
+  get isBehind (): boolean { return this.#ahead !== undefined }
   get hasGap (): boolean { return this.#ahead !== undefined && !this.#suspended }
   /** The seats of the members that sit here. */
   get seats (): readonly Seat[] { return this.#audience.seats }
@@ -94,13 +97,15 @@ export class Roster implements Position {
    * @param sender its connection_id; one that is no member (any more) reaches nobody
    * @param targets connection_ids; empty: everybody but the sender
    * @param origin the instance that it comes from; undefined: this one
+   * @param at when it came
    */
-  deliver (sender: string, targets: readonly string[], frame: Frame, origin?: string): void {
+  deliver (sender: string, targets: readonly string[], frame: Frame, origin?: string, at = timesPassed()): void {
+    const relayed = { sender, targets, frame, origin, at }
     if (this.#ahead !== undefined && (this.#early?.isFrom(sender) === true || isTooEarly(this.#ahead, sender, targets))) {
       this.#early ??= new EarlyFrames() // nothing overtakes what its sender said before
-      this.#early.hold({ sender, targets, frame, origin })
+      this.#early.hold(relayed)
     } else {
-      this.#hand(sender, targets, frame, origin)
+      this.#hand(relayed)
     }
   }
 
@@ -240,7 +245,7 @@ export class Roster implements Position {
         break
       }
       case 'disbanded': {
-        for (const { sender, targets, frame, origin } of this.#early?.take() ?? []) this.#hand(sender, targets, frame, origin)
+        for (const early of this.#early?.take() ?? []) this.#hand(early)
         this.#ended = true
         this.#owner.onDisbanded(this, this.#audience.dismiss(change.reason))
         break
@@ -252,7 +257,10 @@ export class Roster implements Position {
     const { connection_id: id, instance: to } = member
     const from = this.#residents.instanceOf(id)
     const seat = to === this.#self ? undefined : this.#residents.seatOf(id)
-    if (seat !== undefined) this.vacate(seat)
+    if (seat !== undefined) {
+      for (const early of this.#early?.all ?? []) this.#hand(early, seat) // they wait for others, who come in after its move
+      this.vacate(seat)
+    }
     this.#residents.add(member)
     if (from === undefined) this.#audience.tellWhole() // nobody has heard of it: the version needs a frame all the same
     else this.#audience.tellResumed(infoOfMember(member))
@@ -279,23 +287,21 @@ export class Roster implements Position {
     if (former !== undefined) this.#owner.onReplaced(this, former)
   }
 
-  /** Sends a frame to those it is for that sit here. A sender that is no member reaches nobody. */
-  #hand (sender: string, targets: readonly string[], frame: Frame, origin: string | undefined): void {
+  /** Sends a frame to those it is for that sit here. A sender that is no member reaches nobody. @param only to this one alone */
+  #hand (relayed: RelayedFrame, only?: Seat): void {
+    const { sender, targets, origin } = relayed
     const instance = this.#residents.instanceOf(sender)
     // One that goes on elsewhere speaks there: a former holder that was frozen has yet to hear of it.
     if (instance === undefined || (origin !== undefined && origin !== instance)) return
-    if (targets.length === 0) {
-      for (const seat of this.seats) if (seat.peer.id !== sender && !(origin !== undefined && seat.passesOver?.has(origin) === true)) seat.send(frame)
-    } else {
-      for (const target of targets) this.#residents.seatOf(target)?.send(frame)
-    }
+    if (only !== undefined) tell(relayed, [only])
+    else tell(relayed, targets.length === 0 ? this.seats : targets.flatMap(target => this.#residents.seatOf(target) ?? []))
   }
 
   /** Hands over what waited, as far as it has to wait no longer. @param leaver whose frames go now, before it leaves */
   #deliverEarly (leaver?: string): void {
-    for (const { sender, targets, frame, origin } of this.#early?.take() ?? []) {
-      if (sender === leaver) this.#hand(sender, targets, frame, origin)
-      else this.deliver(sender, targets, frame, origin)
+    for (const early of this.#early?.take() ?? []) {
+      if (early.sender === leaver) this.#hand(early)
+      else this.deliver(early.sender, early.targets, early.frame, early.origin, early.at)
     }
   }
 }

@@ -13,8 +13,11 @@ export class Seat {
   readonly roster: Roster
   /** The `id` of a request of its own to end the room, to be repeated in the answer. */
   requestId: RequestId | undefined = undefined
-  /** Instances whose words to the whole room reach this member another way: it is on the move between two instances. */
-  passesOver: Set<string> | undefined = undefined
+  /**
+   * Of a member on the move between two instances: whether it is told here, and not over the other one, what an instance
+   * (undefined: this one) said to the whole room. @see timesPassed for `at`, when that came
+   */
+  isToldHere: ((origin: string | undefined, at: number) => boolean) | undefined = undefined
   #prefix: Buffer | undefined
   #held: Frame[] | undefined
   #heldBytes = 0

@@ -5,6 +5,7 @@ import type { Frame } from '../../src/protocol/frame.ts'
 import type { Arrival } from '../../src/rooms/arrival.ts'
 import type { HandoverMessage } from '../../src/rooms/handover-record.ts'
 import type { SessionAsk } from '../../src/rooms/handover.ts'
+import { encodeRecord, type ChangeRecord } from '../../src/rooms/record.ts'
 import { RecordingPeer } from '../harness/recording-peer.ts'
 import { createCluster, gate, say, seat, turns, type Cluster, type Instance } from './cluster.ts'
 
@@ -54,6 +55,22 @@ async function create (t: Parameters<typeof createCluster>[0]): Promise<Scene> {
   return { cluster, one, two, three, a, b, c, place: serve(one, a) }
 }
 
+/** Changes that one instance brings about are late at another. @returns has them arrive */
+function delay ({ broker }: Instance, receiver: string): () => void {
+  const late: ChangeRecord[] = []
+  broker.passes = (record, to) => {
+    if (record.kind === 'data' || to !== receiver) return true
+    late.push(record)
+    return false
+  }
+  return () => {
+    broker.passes = () => true
+    for (const record of late) broker.send(receiver, encodeRecord(record), true)
+  }
+}
+
+const dataOf = (peer: RecordingPeer): unknown[] => peer.all('data').map(({ data }) => data)
+
 const lost = (kind: HandoverMessage['kind']) => (message: HandoverMessage): boolean => message.kind !== kind
 
 void describe('a hand-over', { concurrency: true }, () => {
@@ -83,6 +100,72 @@ void describe('a hand-over', { concurrency: true }, () => {
     await turns()
     assert.equal(a.all('data').at(-1)?.data, 3)
     assert.deepEqual(d.all('data').map(({ data }) => data).toSorted(), [0, 1, 2, 3, 'b'])
+  })
+
+  void test('words that wait at the new holder for a change that is late are heard once each, whichever way they took', async t => {
+    const { one, two, three, b, c } = await create(t)
+    const d = await seat(two, 'd')
+    const arrive = delay(three, 'two')
+    await seat(three, 'e')
+    await turns()
+    three.broker.isDeaf = true // it does not hear of the move
+    const arrival = await fetched(two, 'one')
+    const a = new RecordingPeer('a')
+    const settled = arrival.settle(a)
+    await turns()
+    say(three, c, 'c before')
+    say(two, d, 'd before')
+    await turns()
+    three.broker.isDeaf = false
+    await turns()
+    say(one, b, 'b')
+    say(three, c, 'c after')
+    say(three, c, 'c after, to one', 'a')
+    await turns()
+    arrive()
+    assert.equal(await settled, true)
+    say(two, d, 'd after')
+    arrival.begin()
+    await turns()
+    const heard = dataOf(a)
+    assert.deepEqual(heard.toSorted(), ['b', 'c after', 'c after, to one', 'c before', 'd after', 'd before'])
+    assert.deepEqual(heard.filter(data => String(data).startsWith('c')), ['c before', 'c after', 'c after, to one'])
+    assert.deepEqual(heard.filter(data => String(data).startsWith('d')), ['d before', 'd after'])
+    assert.equal(a.all('user_resumed').length, 1)
+    assert.deepEqual(dataOf(d).toSorted(), ['b', 'c after', 'c before'])
+  })
+
+  void test('words that wait at the former holder for a change that is late are heard once each, before those that come straight', async t => {
+    const { one, two, three, b, c } = await create(t)
+    const d = await seat(two, 'd')
+    const arrive = delay(three, 'one')
+    await seat(three, 'e')
+    await turns()
+    three.broker.isDeaf = true // it does not hear of the move
+    const arrival = await fetched(two, 'one')
+    const a = new RecordingPeer('a')
+    assert.equal(await arrival.settle(a), true)
+    arrival.begin()
+    const joined = seat(one, 'f')
+    await turns()
+    say(one, b, 'b before')
+    say(three, c, 'c before')
+    say(two, d, 'd')
+    await turns()
+    three.broker.isDeaf = false
+    await turns()
+    say(three, c, 'c after')
+    await turns()
+    arrive()
+    await joined
+    await turns()
+    say(one, b, 'b after')
+    await turns()
+    const heard = dataOf(a)
+    assert.deepEqual(heard.toSorted(), ['b after', 'b before', 'c after', 'c before', 'd'])
+    assert.deepEqual(heard.filter(data => String(data).startsWith('c')), ['c before', 'c after'])
+    assert.deepEqual(heard.filter(data => String(data).startsWith('b')), ['b before', 'b after'])
+    assert.deepEqual(a.types.filter(type => type.startsWith('user')), ['user_joined', 'user_resumed', 'user_joined'])
   })
 
   void test('when the former holder says no more, its client is told the whole of its room, and goes on', async t => {
