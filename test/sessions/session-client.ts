@@ -13,6 +13,8 @@ export class SessionClient {
   readonly #before: ServerMessage[] = []
   /** What it has said since it has its session: what was not handled is said again. */
   #said: object[] = []
+  /** What it had seen when it set out for another socket: what the old one brings from then on does not count. */
+  #leftAt: number | undefined
 
   private constructor (userId: string, claims: Claims, client: Client) {
     this.userId = userId
@@ -32,7 +34,7 @@ export class SessionClient {
   get seen (): number { return this.client.frames.length - 1 }
 
   /** All that it was told, over all its sockets, in order; openings apart. */
-  get told (): ServerMessage[] { return [...this.#before, ...this.client.frames.slice(1)] }
+  get told (): ServerMessage[] { return [...this.#before, ...this.client.frames.slice(1, this.#leftAt)] }
 
   /** Sends something that is to be handled whatever becomes of the socket. */
   say (message: object): void {
@@ -45,11 +47,13 @@ export class SessionClient {
 
   /** Comes back with its session, over another socket. The old one stays as it is. */
   async back (wsUrl: string, { session = this.offer.session, seen = this.seen, userId = this.userId }: { session?: string, seen?: number, userId?: string } = {}): Promise<ServerMessage> {
-    const heard = this.client.frames.slice(1, 1 + this.seen) // what comes over the old socket from now on, it does not count
+    this.#leftAt = 1 + this.seen
+    const heard = this.client.frames.slice(1, this.#leftAt)
     this.client = await Client.openWith(`${wsUrl}?token=${tokenFor(userId, this.#claims)}&session=${encodeURIComponent(session)}&seen=${seen}`)
     this.offer = offerOf(this.client)
     assert.ok(this.client.opening)
     this.#before.push(...heard)
+    this.#leftAt = undefined
     return this.client.opening
   }
 
