@@ -40,6 +40,8 @@ export interface ArrivalOwner {
 /** A client that goes on here with the session of another instance. */
 export class Arrival {
   readonly given: GivenUp
+  /** Why its room could not be changed. */
+  error: unknown = undefined
   readonly #owner: ArrivalOwner
   #peer: Peer | undefined
   #moved: Moved | undefined
@@ -67,7 +69,7 @@ export class Arrival {
    * @returns whether it can go on; otherwise the old holder gives the client up. Never rejects
    */
   async settle (peer: Peer): Promise<boolean> {
-    const moved = await this.#owner.settle(peer, seat => { this.#seated(seat) }).catch(() => undefined)
+    const moved = await this.#owner.settle(peer, seat => { this.#seated(seat) }).catch((error: unknown) => { this.error = error })
     if (moved === undefined) {
       this.abort()
       return false

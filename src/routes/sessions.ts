@@ -75,14 +75,14 @@ export class Sessions implements SessionHolder {
 
   async giveUp ({ key, seen, userId, connectionId }: SessionAsk, to: string): Promise<Leaving | string | undefined> {
     const connection = this.#byKey.get(key)
-    if (connection === undefined) return this.#handedOn.get(key)
-    if (connection.identity.userId !== userId || connection.id !== connectionId) return undefined
-    if (!await connection.yield(key)) return this.#giveUpOn(connection, key)
+    if (connection === undefined) return this.#handedOn.get(key) ?? this.#deny(userId, 'it has ended')
+    if (connection.identity.userId !== userId || connection.id !== connectionId) return this.#deny(userId, 'it is not one of this user')
+    if (!await connection.yield(key)) return this.#giveUpOn(connection, key) ?? this.#deny(userId, 'it is in use, or what its client had asked for takes too long')
     return {
       peer: connection,
       take: forward => {
         const resumption = connection.resume(key, seen, connection.identity)
-        if (resumption === undefined) return this.#giveUpOn(connection, key)
+        if (resumption === undefined) return this.#giveUpOn(connection, key) ?? this.#deny(userId, `it has ended, or what its client has seen is not kept: ${seen} frames`)
         connection.forwardTo(forward)
         this.#handOn(key, to)
         return { ...resumption, username: connection.identity.username, isReached: connection.isReached }
@@ -115,6 +115,7 @@ export class Sessions implements SessionHolder {
     if (arrival === 'refused') return this.#refuse(line, identity, 'the instance that had it refused')
     if (arrival === 'here') return await this.#goOn(line, identity, claim, seen)
     if (arrival === 'gone') {
+      this.#context.log.debug({ user_id: identity.userId, holder: instance }, 'the instance that had a session does not answer, or goes away')
       this.#count('gone')
       return this.start(line, identity, false, connectionId)
     }
@@ -126,7 +127,7 @@ export class Sessions implements SessionHolder {
     const { session, connection } = this.#create({ ...identity, username: given.username }, connectionId, { ...given, spent: key, seen })
     if (!await arrival.settle(connection)) {
       connection.end()
-      return this.#refuse(line, identity, 'the room could not be changed')
+      return this.#refuse(line, identity, 'its room could not be changed', arrival.error)
     }
     this.#byKey.set(key, connection) // until the client has said something: the new session may not reach it
     this.#count('elsewhere')
@@ -145,10 +146,15 @@ export class Sessions implements SessionHolder {
     this.#context.traffic.resumes[result]++
   }
 
-  #refuse (line: Line, identity: Identity, why: string): void {
+  #refuse (line: Line, identity: Identity, why: string, error?: unknown): void {
     this.#count('refused')
-    this.#context.log.debug({ user_id: identity.userId, why }, 'a session cannot be gone on with')
+    this.#context.log.debug({ user_id: identity.userId, why, ...(error !== undefined && { err: error }) }, 'a session cannot be gone on with')
     this.start(line, identity, false)
+  }
+
+  /** Says why another instance does not get a session. */
+  #deny (userId: string, why: string): undefined {
+    this.#context.log.debug({ user_id: userId, why }, 'a session was not given up to another instance')
   }
 
   /** A client cannot go on with it here. @returns the instance that has it by now, if one has */
