@@ -4,8 +4,11 @@ import { Passed } from './passed.ts'
 import { infoOf, type Peer } from './peer.ts'
 import type { Seat } from './seat.ts'
 
-/** How long what is still on its way over the old holder is waited for, ms; then the client is told the whole of its room. */
-const FORWARDED_MS = 2000
+/**
+ * How long what is still on its way over the old holder is waited for, ms; then the client is told the whole of its room. An
+ * instance that the client goes on to meanwhile waits for that as well, and no longer than for one that is dead.
+ */
+const FORWARDED_MS = 1500
 /** The most that may come before the client is spoken to, bytes: it is a round trip's worth. */
 const WAITING_BYTES = 1024 * 1024
 

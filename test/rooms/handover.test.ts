@@ -213,6 +213,22 @@ void describe('a hand-over', { concurrency: true }, () => {
     assert.deepEqual([place.ended(), last.ended()], [true, false])
   })
 
+  void test('who goes on elsewhere once more while something is late finds its session', async t => {
+    const { two, three } = await create(t)
+    three.broker.passesHandover = lost('passed')
+    const first = await fetched(two, 'one')
+    const there = new RecordingPeer('a')
+    assert.equal(await first.settle(there), true)
+    first.begin()
+    serve(two, there)
+    const next = await fetched(three, 'two')
+    assert.deepEqual(there.types, ['resynced'])
+    const a = new RecordingPeer('a')
+    assert.equal(await next.settle(a), true)
+    next.begin()
+    await next.finished
+  })
+
   void test('an instance that is not there is gone at once, and one that does not answer after two seconds', async t => {
     const { two, one } = await create(t)
     assert.equal(await two.rooms.handovers.fetch('nobody', ask), 'gone')
