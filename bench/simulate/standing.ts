@@ -2,7 +2,7 @@
 import { Random } from '../../test/chaos/random.ts'
 import { SLOTS_REFRESH_MS } from '../../src/redis/connections.ts'
 import { PROBE_EVERY_MS } from '../../src/redis/probe.ts'
-import { JITTER_MS, JITTER_PER_INSTANCE_MS, REAP_BATCH, REBUILD_PAUSE_MS, REBUILD_PAUSE_PER_INSTANCE_MS, RENEWALS } from '../../src/rooms/tenure.ts'
+import { EARLIER, JITTER_MS, JITTER_PER_INSTANCE_MS, REAP_BATCH, REBUILD_PAUSE_MS, REBUILD_PAUSE_PER_INSTANCE_MS, RENEWALS } from '../../src/rooms/tenure.ts'
 import { CHECK_MS } from '../../src/rooms/upkeep.ts'
 import { createInstance, defaults } from './cluster.ts'
 import { RedisStandIn } from './redis-stand-in.ts'
@@ -43,7 +43,7 @@ export async function beatsOf ({ clients, instances, shards, births, places, spr
   const bytes = await bytesOfBeats()
   const checkMs = Math.min(CHECK_MS, defaults.leaseMs)
   const beats: Beat[] = [
-    beat('lease renewed', 'rooms/tenure.ts', instances * RENEWALS / defaults.leaseMs, bytes.lease, 'instances', 'lease'),
+    beat('lease renewed', 'rooms/tenure.ts', instances * RENEWALS / defaults.leaseMs / (1 - EARLIER / 2), bytes.lease, 'instances', 'lease'),
     beat('connection probed', 'redis/probe.ts', instances * (shards > 1 ? shards + 1 : 2) / PROBE_EVERY_MS, bytes.ping, shards > 1 ? 'instances × shards' : 'instances', 'ping'),
     beat('position of a spread room asked for', 'rooms/upkeep.ts', spreadPlaces / checkMs, bytes.position, 'rooms on several instances', 'position'),
     beat('room kept from expiring', 'rooms/upkeep.ts', places / bytes.renewEveryMs, bytes.renew, 'rooms', 'renew'),

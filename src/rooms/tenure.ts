@@ -10,7 +10,7 @@ import type { Reconciler } from './reconciler.ts'
 /** A lease is renewed so many times in the time it runs. */
 export const RENEWALS = 3
 /** ... and some of them so much sooner, at most, as chance will have it: instances that came into step must fall out of it. */
-const EARLIER = 0.2
+export const EARLIER = 0.2
 /** How soon a renewal that failed is tried again, ms, at most. */
 const RETRY_MS = 500
 /** While others are awaited to put their members back, how often it is looked, ms. */
