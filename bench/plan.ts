@@ -62,7 +62,7 @@ function fullCalls (full: number): Step['work'] {
 export const steps = {
   exchange: {
     title: 'exchange: pairs trade offer, answer (2.4 KB) and 20 candidates',
-    servers: ['ws', 'turnip', 'peerjs', 'socketio'],
+    servers: ['ws', 'turnip', 'sessions', 'peerjs', 'socketio'],
     deployment: ALONE,
     unit: MESSAGE,
     work: exchange(100, 160),
@@ -101,7 +101,7 @@ export const steps = {
   },
   full: {
     title: 'full call: 2 × connect, token, join, exchange, close',
-    servers: ['ws', 'turnip', 'peerjs', 'socketio'],
+    servers: ['ws', 'turnip', 'sessions', 'peerjs', 'socketio'],
     deployment: ALONE,
     unit: CALL,
     work: fullCalls(4800),
@@ -117,7 +117,7 @@ export const steps = {
   },
   memory: {
     title: 'an idle connection in a room of 2',
-    servers: ['ws', 'turnip', 'peerjs', 'socketio'],
+    servers: ['ws', 'turnip', 'sessions', 'peerjs', 'socketio'],
     deployment: ALONE,
     unit: CONNECTION,
     work: size => size === 'tiny'

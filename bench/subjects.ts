@@ -34,6 +34,7 @@ const TURNIP_FILE = '../dist/server.js'
 
 export const servers = {
   turnip: { title: 'Turnip', protocol: 'turnip', file: TURNIP_FILE, sharedFile: TURNIP_FILE, env: TURNIP_ENV },
+  sessions: { title: 'Turnip, sessions', protocol: 'sessions', file: TURNIP_FILE, sharedFile: TURNIP_FILE, env: TURNIP_ENV },
   ws: { title: 'bare ws', protocol: 'ws', file: 'servers/bare-ws.js', sharedFile: 'servers/bare-ws-redis.js' },
   peerjs: { title: 'PeerJS', protocol: 'peerjs', file: 'servers/peerjs.js' },
   socketio: { title: 'Socket.IO', protocol: 'socketio', file: 'servers/socketio.js', sharedFile: 'servers/socketio.js' }
@@ -67,6 +68,7 @@ export async function startSubject (name: ServerName, { instances, redis: isShar
   const path = fileURLToPath(new URL(chosen, import.meta.url))
   if (!existsSync(path)) throw new Error(`There is no ${path}: run "npm run build"`)
 
+  const isTurnip = file === TURNIP_FILE
   let redis: RedisServer | undefined
   const processes: TurnipProcess[] = []
   const stop = async (): Promise<void> => {
@@ -76,8 +78,8 @@ export async function startSubject (name: ServerName, { instances, redis: isShar
   try {
     if (isShared) redis = await startRedisServer()
     const given = { ...env, NODE_ENV: 'production', REDIS_URL: redis?.url ?? 'memory:' }
-    for (let i = 0; i < instances; i++) processes.push(await launch([...nodeFlags, path], name === 'turnip' ? createListeningParser() : parseUrl, { env: given }))
-    if (name === 'turnip') await Promise.all(processes.map(serving))
+    for (let i = 0; i < instances; i++) processes.push(await launch([...nodeFlags, path], isTurnip ? createListeningParser() : parseUrl, { env: given }))
+    if (isTurnip) await Promise.all(processes.map(serving))
   } catch (error) {
     await stop()
     throw new Error(`${title} did not start: ${(error as Error).message}`, { cause: error })

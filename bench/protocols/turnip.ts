@@ -12,3 +12,6 @@ export const turnip: Protocol = {
   wrap: payload => `{"type":"data","data":${payload}}`,
   isMessage: frame => frame.includes('"type":"data"', 0, 'latin1') // the keys may come in any order
 }
+
+/** The same, for clients that ask for a session, as those of turnip/client do. */
+export const sessions: Protocol = { ...turnip, path: member => `${turnip.path(member)}&resume=true` }

@@ -45,7 +45,7 @@ interface Simulated {
 }
 
 /** An instance, and whom it is to reap next. */
-interface Place extends Instance { readonly nonce: string, isDead: boolean, readonly reap: string[] }
+interface Place extends Instance { readonly nonce: string, isDead: boolean, readonly death: Promise<void>, readonly die: () => void, readonly reap: string[] }
 
 class Simulation {
   readonly #random: Random
@@ -90,7 +90,9 @@ class Simulation {
 
   async #start (nonce: string): Promise<void> {
     const reap: string[] = []
-    const place: Place = Object.assign(await this.#cluster.instance(nonce, { leases: this.#leases(nonce, reap) }), { nonce, reap, isDead: false })
+    let die = (): void => {}
+    const death = new Promise<void>(resolve => { die = resolve })
+    const place: Place = Object.assign(await this.#cluster.instance(nonce, { leases: this.#leases(nonce, reap) }), { nonce, reap, isDead: false, death, die })
     this.#places.push(place)
     const { presence, broker } = place
     presence.before = () => {
@@ -167,6 +169,7 @@ class Simulation {
     }
     this.#lanes.delete(lane)
     dead.isDead = true
+    dead.die()
     this.#unreaped.push(dead.nonce)
     await this.#start(`${dead.nonce}+`)
     for (const [i, simulated] of this.#peers.entries()) {
@@ -270,8 +273,9 @@ class Simulation {
     this.#former.push(former)
     let isIn = false
     try {
-      if (isHandedOver) isIn = await this.#handOver(to, peer, room, epoch)
-      else await to.rooms.join(peer, { room })
+      const arrival = isHandedOver ? this.#handOver(to, peer, room, epoch) : to.rooms.join(peer, { room }).then(() => false)
+      isIn = await Promise.race([arrival, to.death.then(() => false)]) // the dead answer nobody
+      arrival.catch(() => {})
     } catch (error) {
       if (!to.isDead && !this.#options.isLossy) this.errors.push(error)
     }
