@@ -77,9 +77,9 @@ export async function beatsTable (standings: readonly Standing[]): Promise<strin
 export function burstsTable (standings: readonly Standing[], costs: RedisCosts | undefined): string {
   const all = standings.map(burstsOf)
   const shape = all.at(-1) ?? []
-  return table(['when', 'then', 'in', ...standings.map(({ instances }) => `${figure(instances)} instances`), 'grows with'], shape.map(({ event, what, code, growsWith, operation, withinMs }, i) => [
+  return table(['when', 'then', 'in', ...standings.map(({ instances }) => `${figure(instances)} instances`), 'grows with'], shape.map(({ event, what, code, growsWith, operation }, i) => [
     event, what, `\`${code}\``, ...all.map((bursts, n) => {
-      const count = bursts[i]?.count ?? 0
+      const { count = 0, withinMs } = bursts[i] ?? {}
       const us = costs && (operation === 'lease' ? leaseUs(costs, standings[n]?.instances ?? 0) : costs.us[operation])
       const busy = us === undefined || operation !== 'lease' ? '' : `, ${figure(count * us / 1000)} ms of Redis' thread${withinMs === undefined ? '' : ` in ${withinMs} ms`}`
       return `${figure(count)}${busy}`
