@@ -68,8 +68,9 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     onRequest: async (request: FastifyRequest) => {
       const identity = await admit(request)
       const { session } = request.query as { session?: unknown }
-      if (request.ws && typeof session === 'string' && fullFor(request, identity) !== undefined) await sessions?.makeRoom(session, identity.userId)
-      count(request, identity)
+      const address = config.maxConnectionsPerIp === 0 ? undefined : limits.addressOf(request)
+      if (request.ws && typeof session === 'string' && fullFor(identity, address) !== undefined) await sessions?.makeRoom(session, identity.userId)
+      count(request, identity, address)
       request.turnipIdentity = identity
       if (request.ws) request.raw.socket.cork() // the answer and the first frame are one write
     },
@@ -106,19 +107,15 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
     }
   })
 
-  function addressOf (request: FastifyRequest): string | undefined {
-    return config.maxConnectionsPerIp === 0 ? undefined : limits.addressOf(request)
-  }
-
   /** The limit that keeps a client out. */
-  function fullFor (request: FastifyRequest, { userId }: Identity): 'user_connections' | 'address_connections' | undefined {
+  function fullFor ({ userId }: Identity, address: string | undefined): 'user_connections' | 'address_connections' | undefined {
     if (users.isFull(userId)) return 'user_connections'
-    return addresses.isFull(addressOf(request)) ? 'address_connections' : undefined
+    return addresses.isFull(address) ? 'address_connections' : undefined
   }
 
   /** Before the upgrade, so that many at once are no more than one after the other. */
-  function count (request: FastifyRequest, identity: Identity): void {
-    const limit = fullFor(request, identity)
+  function count ({ ws, raw: { socket } }: FastifyRequest, identity: Identity, address: string | undefined): void {
+    const limit = fullFor(identity, address)
     if (limit !== undefined) {
       traffic.refused[limit]++
       const message = limit === 'user_connections'
@@ -126,10 +123,8 @@ export default async function ws (fastify: FastifyInstance): Promise<void> {
         : 'Your address has too many connections to this instance already'
       throw new HttpRefusal(429, 'too_many_connections', message, { 'retry-after': CONNECTIONS_RETRY_AFTER_S })
     }
-    const { ws, raw: { socket } } = request
     if (!ws || socket.destroyed) return
     const { userId } = identity
-    const address = addressOf(request)
     users.add(userId)
     addresses.add(address)
     socket.on('close', () => { // which it does however its upgrade ends
