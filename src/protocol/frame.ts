@@ -12,6 +12,10 @@ const FIN_TEXT = 0x81
 const LENGTH_16 = 126
 const LENGTH_64 = 127
 const LETTER_F = 0x66
+/** Node makes small buffers out of pieces of this size. */
+const SHARED_BYTES = 8192
+/** A frame that is kept may hold so many times its own bytes. */
+const PINNED_FACTOR = 2
 const QUOTE = 0x22
 
 /** The frame of one message of the server. */
@@ -43,6 +47,15 @@ export function relayFrame (prefix: Buffer, text: Buffer): Frame {
   frame.set(prefix, start)
   text.copy(frame, start + prefix.length, 1)
   return frame
+}
+
+/**
+ * A frame that is to be kept for a while: itself, or a copy where it would hold much more than its own bytes. One from
+ * another instance is a part of all that came with it, which may be megabytes.
+ */
+export function unpinned (frame: Frame): Frame {
+  const { byteLength } = frame.buffer
+  return byteLength > SHARED_BYTES && byteLength > PINNED_FACTOR * frame.length ? Buffer.from(frame) : frame
 }
 
 /** The `type` of a frame that was made here, for statistics: read off its first bytes, as it runs once a delivery. */

@@ -1,4 +1,4 @@
-import { frameOf, relayPrefix, type Frame } from '../protocol/frame.ts'
+import { frameOf, relayPrefix, unpinned, type Frame } from '../protocol/frame.ts'
 import type { RequestId } from '../protocol/messages.ts'
 import { resyncedFrame } from './audience.ts'
 import { infoOf, type Peer } from './peer.ts'
@@ -49,7 +49,7 @@ export class Seat {
 
   send (frame: Frame): void {
     if (this.#held === undefined) return this.peer.send(frame)
-    this.#held.push(frame)
+    this.#held.push(unpinned(frame))
     this.#heldBytes += frame.length
     if (this.#heldBytes > HELD_BYTES) this.peer.close(1013)
   }

@@ -1,13 +1,10 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
-import type { Frame } from '../protocol/frame.ts'
+import { unpinned, type Frame } from '../protocol/frame.ts'
 import type { Turn } from './turn.ts'
 
 /** So many bytes are written before the turn is over: what a slow reader does not take has to be seen, and bounded. */
 const FLUSH_BYTES = 262_144
-
-/** A frame that waits may hold so many times its own bytes; it is copied where it would hold more. */
-const PINNED_FACTOR = 2
 
 /**
  * The outboxes that have something to send. They are flushed together, once a turn of the event loop, so that what one
@@ -87,13 +84,9 @@ export class Outbox {
     this.#bytes = 0
     if (this.#socket.readyState !== this.#socket.OPEN) return // nothing may follow a close frame (RFC 6455 §5.5.1)
     const [only] = frames
-    const bytes = frames.length > 1 || only === undefined || this.#wouldPin(only) ? Buffer.concat(frames) : only
+    const one = frames.length > 1 || only === undefined ? Buffer.concat(frames) : only
+    const bytes = this.#tcp.writableNeedDrain ? unpinned(one) : one // or it is on its way at once
     if (!this.#tcp.write(bytes) && this.#tcp.writableCorked === 0) this.#owner.overflowed(this.#tcp.writableLength)
-  }
-
-  /** Whether a frame would wait here and hold much more than itself: one from another instance is a part of all that came with it. */
-  #wouldPin (frame: Frame): boolean {
-    return this.#tcp.writableNeedDrain && frame.buffer.byteLength > PINNED_FACTOR * frame.length
   }
 
   /** Takes no more frames; what waits is forgotten. */

@@ -1,12 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { payloadOf, typeOf, type Frame } from '../protocol/frame.ts'
+import { payloadOf, typeOf, unpinned, type Frame } from '../protocol/frame.ts'
 import type { MemberInfo, ServerMessage } from '../protocol/messages.ts'
 
 /** The most that is kept of what was sent to a client and that it may not have got: frames, and their bytes. */
 const MOST_FRAMES = 256
 const MOST_BYTES = 1024 * 1024
-/** Node makes small buffers out of pieces of this size. */
-const SHARED_BYTES = 8192
 /** Of a session's name: nobody guesses it. */
 const KEY_BYTES = 16
 
@@ -73,8 +71,7 @@ export class Session {
 
   /** A frame was sent. */
   push (sent: Frame): void {
-    // One from another instance is part of all that came with it, which may be megabytes: that is not kept for its sake.
-    const frame = sent.buffer.byteLength > SHARED_BYTES && sent.buffer.byteLength > 2 * sent.length ? Buffer.from(sent) : sent
+    const frame = unpinned(sent)
     this.#frames.push(frame)
     this.#bytes += frame.length
     while (this.#frames.length > MOST_FRAMES || this.#bytes > MOST_BYTES) this.#forget(1)
